@@ -1,0 +1,181 @@
+"""The state directory: one agent's, one instance's. State of another instance, or damaged, is set aside.
+
+An image may carry the state of the instance it was made of. Cursors of another instance would skip this one's
+data, so they are moved away, never used and never deleted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from agent.engine.clock import Clock
+from agent.engine.database import Database, DatabaseDamaged, DatabaseError
+from agent.engine.events import Events
+
+SCHEMA = 1  # of the databases; state of a newer one is set aside
+_STATE = "state.db"
+_LOCK = "lock"
+_SET_ASIDE = "set-aside"
+_KEPT_SETS = 5  # set-aside states kept; older ones are removed
+
+
+class StateError(Exception):
+    """The state directory can't be used as it is.
+
+    StateError
+    └── StateBusy  another agent uses it: stop that one, or give this one a `state_dir` of its own
+    """
+
+
+class StateBusy(StateError):
+    """Another agent holds the lock."""
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(
+            f"{directory}: another outlive agent is using this state directory; "
+            "stop it (systemctl stop outlive), or set agent.state_dir to a directory of this agent's own"
+        )
+
+
+class StateDirectory:
+    """Where everything that must survive a restart is kept. Use `open`."""
+
+    def __init__(self, path: str, events: Events, lock: int | None, durable: bool) -> None:
+        self.path = path
+        self.durable = durable  # False: the directory can't be written; state lives in memory until the end
+        self._events = events
+        self._lock = lock
+        self._databases: list[Database] = []
+
+    @classmethod
+    def open(cls, path: str, instance_id: str, clock: Clock, events: Events) -> StateDirectory:
+        """Lock the directory, set foreign state aside, bind what is left to `instance_id`.
+
+        Raises StateBusy. A directory that can't be written is an event, not an error: shipping goes on with the
+        cursors in memory.
+        """
+        try:
+            lock = _lock(path)
+        except OSError as error:
+            events.say(
+                "error",
+                "state_not_durable",
+                counter="state_failures",
+                directory=path,
+                error=str(error),
+                hint="make it writable for the agent's user and restart; until then a restart sends data twice",
+            )
+            return cls(path, events, None, durable=False)
+        state = cls(path, events, lock, durable=True)
+        state._bind(instance_id, clock)
+        return state
+
+    def database(self, name: str) -> Database:
+        """The database `name` of this directory; a damaged one is set aside, said, and begun afresh."""
+        database = self._open_database(name)
+        self._databases.append(database)
+        return database
+
+    def file(self, *parts: str) -> str:
+        """The path of a file or folder in this directory."""
+        return os.path.join(self.path, *parts)
+
+    def close(self) -> None:
+        for database in self._databases:
+            database.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _open_database(self, name: str) -> Database:
+        if not self.durable:
+            return Database(":memory:")
+        try:
+            return Database(self.file(name))
+        except DatabaseDamaged as error:
+            self._set_aside([name, f"{name}-wal", f"{name}-shm"], "damaged")
+            self._events.say(
+                "error",
+                "state_damaged",
+                counter="state_failures",
+                error=str(error),
+                hint="it was set aside; what it knew as sent may be sent again",
+            )
+        except DatabaseError as error:
+            self._events.say(
+                "error",
+                "state_not_durable",
+                counter="state_failures",
+                error=str(error),
+                hint="free space or mend the disk, then restart; until then a restart sends data twice",
+            )
+            return Database(":memory:")
+        return Database(self.file(name))
+
+    def _bind(self, instance_id: str, clock: Clock) -> None:
+        database = self._open_database(_STATE)
+        owner, schema = _owner(database)
+        if owner in (None, instance_id) and schema <= SCHEMA:
+            _write_owner(database, instance_id, clock)
+            database.close()
+            return
+        database.close()
+        reason = f"of-{owner}" if owner != instance_id else f"schema-{schema}"
+        self._set_aside([name for name in os.listdir(self.path) if name not in (_LOCK, _SET_ASIDE)], reason)
+        self._events.say(
+            "warning",
+            "foreign_state_set_aside",
+            counter="state_set_aside",
+            owner=owner,
+            instance_id=instance_id,
+            schema=schema,
+        )
+        database = self._open_database(_STATE)
+        _write_owner(database, instance_id, clock)
+        database.close()
+
+    def _set_aside(self, names: list[str], reason: str) -> None:
+        safe = "".join(char if char.isalnum() or char in "-_." else "_" for char in reason)
+        folder = self.file(_SET_ASIDE, f"{time.time_ns()}-{safe[:80]}")
+        os.makedirs(folder, mode=0o700)
+        for name in names:
+            if os.path.lexists(self.file(name)):
+                os.rename(self.file(name), os.path.join(folder, name))
+        self._prune()
+
+    def _prune(self) -> None:
+        import shutil
+
+        kept = sorted(os.listdir(self.file(_SET_ASIDE)))
+        for name in kept[:-_KEPT_SETS]:
+            shutil.rmtree(self.file(_SET_ASIDE, name), ignore_errors=True)
+
+
+def _lock(path: str) -> int:
+    """An exclusive lock on the directory, held until closed. Raises StateBusy, OSError."""
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    descriptor = os.open(os.path.join(path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StateBusy(path) from None
+    return descriptor
+
+
+def _owner(database: Database) -> tuple[str | None, int]:
+    """The instance that the state belongs to, and its schema."""
+    with database.transaction() as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        rows = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+    return rows.get("instance_id"), int(rows.get("schema", SCHEMA))
+
+
+def _write_owner(database: Database, instance_id: str, clock: Clock) -> None:
+    with database.transaction(durable=True) as connection:
+        connection.executemany(
+            "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
+            [("instance_id", instance_id), ("schema", str(SCHEMA)), ("opened", str(int(clock.time())))],
+        )

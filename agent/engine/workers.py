@@ -1,0 +1,129 @@
+"""Work in steps: a worker does a bounded piece and says when it wants to go on; a thread only calls steps.
+
+Tests call the same steps with a fake clock. Waking a worker carries no data: it looks for itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+from agent.engine.backoff import Backoff
+from agent.engine.clock import Clock
+from agent.engine.events import Events
+
+_LONGEST_WAIT = 3600.0  # seconds; bounds a wait for a worker that only wants to be woken
+
+
+class Worker(Protocol):
+    """One line of work."""
+
+    name: str
+
+    def step(self, now: float) -> float | None:
+        """Do one bounded piece of work; `now` is monotonic seconds.
+
+        Returns the monotonic time of the next step, or None to wait until woken.
+        """
+
+
+class WorkerThread:
+    """One thread for one or more workers: calls each when it is due or was woken.
+
+    An exception in a step is an event, and that worker's next step comes after a backoff; it never ends the thread.
+    """
+
+    def __init__(self, name: str, workers: Sequence[Worker], clock: Clock, events: Events) -> None:
+        self.name = name
+        self._clock = clock
+        self._events = events
+        self._condition = threading.Condition()
+        self._slots = [_Slot(worker) for worker in workers]
+        self._stopping = False
+        self._beat = clock.monotonic()
+        self._busy = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Let every worker of this thread look for work now."""
+        with self._condition:
+            for slot in self._slots:
+                slot.woken = True
+            self._condition.notify()
+
+    def stop(self) -> None:
+        """Ask the thread to end after the step under way; returns at once."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify()
+
+    def join(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for the end; True when it has ended."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def stuck_for(self, now: float) -> float:
+        """Seconds that the step under way has taken; 0 between steps. A dead thread is stuck for ever."""
+        if not self._thread.is_alive():
+            return float("inf")
+        return now - self._beat if self._busy else 0.0
+
+    def _run(self) -> None:
+        while True:
+            slot = self._next()
+            if slot is None:
+                return
+            self._beat = self._clock.monotonic()
+            self._busy = True
+            slot.run(self._beat, self._clock, self._events)
+            self._busy = False
+
+    def _next(self) -> _Slot | None:
+        """The worker to step now, waiting for it; None at the end."""
+        with self._condition:
+            while not self._stopping:
+                now = self._clock.monotonic()
+                first = min(self._slots, key=_Slot.due_time)
+                if first.due_time() <= now:
+                    first.woken = False
+                    return first
+                self._condition.wait(min(first.due_time() - now, _LONGEST_WAIT))
+            return None
+
+
+class _Slot:
+    """A worker and when it is due."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.due: float | None = 0.0
+        self.woken = False
+        self._backoff = Backoff(base=1.0, cap=60.0)
+
+    def due_time(self) -> float:
+        if self.woken:
+            return 0.0
+        return float("inf") if self.due is None else self.due
+
+    def run(self, now: float, clock: Clock, events: Events) -> None:
+        try:
+            self.due = self.worker.step(now)
+        except Exception as error:  # noqa: BLE001 - the one place that keeps a defect from ending a thread
+            wait = self._backoff.next()
+            self.due = clock.monotonic() + wait
+            events.say(
+                "error",
+                "worker_failed",
+                counter="worker_failures",
+                worker=self.worker.name,
+                error=f"{type(error).__name__}: {error}",
+                retry_in=round(wait, 2),
+                exc_info=error,
+            )
+        else:
+            self._backoff.reset()
