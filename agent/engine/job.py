@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from agent.engine.workers import WorkerThread
+
 
 @dataclass(frozen=True, slots=True)
 class Debt:
@@ -63,6 +65,10 @@ class Job(Protocol):
     """One of logs, metrics, uploads, as the daemon and the drain see it."""
 
     name: str
+
+    @property
+    def threads(self) -> Sequence[WorkerThread]:
+        """The threads that must come back from every step; the watchdog looks at them."""
 
     def start(self) -> None:
         """Begin to work, in threads of its own; returns at once."""

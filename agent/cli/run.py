@@ -1,0 +1,95 @@
+"""`outlive run`: the agent, in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from agent.cli.options import add_command, add_config, load_or_explain
+
+if TYPE_CHECKING:
+    from agent.config.schema import Config
+    from agent.daemon import Daemon
+
+EXIT_FAILED, EXIT_CONFIGURATION = 1, 2
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = add_command(subparsers, "run", run, "run the agent in the foreground, as systemd does")
+    add_config(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    config = load_or_explain(options.config)
+    if config is None:
+        return EXIT_CONFIGURATION
+    from agent.unserved import unserved
+
+    missing = unserved(config, root=os.geteuid() == 0)
+    if missing:
+        _say(f"{options.config} uses what this version can't do yet: {', '.join(missing)}. Take it out to run.")
+        return EXIT_CONFIGURATION
+    return _run(config)
+
+
+def _run(config: Config) -> int:
+    from agent.config.errors import ConfigError
+    from agent.engine.control import ControlError
+    from agent.engine.state import StateError
+    from agent.surroundings import Interrupted, SurroundingsError
+
+    try:
+        daemon = _assemble(config)
+    except SurroundingsError as error:
+        _say(str(error))
+        return EXIT_CONFIGURATION
+    except ConfigError as error:
+        for problem in error.problems:
+            _say(str(problem))
+        return EXIT_CONFIGURATION
+    except Interrupted:
+        return 0
+    except (StateError, ControlError, OSError) as error:
+        _say(str(error))
+        return EXIT_FAILED
+    return daemon.run()
+
+
+def _assemble(config: Config) -> Daemon:
+    """Find out where we are, fill in the placeholders, make the parts."""
+    from agent.aws.metadata import Metadata
+    from agent.aws.session import Aws
+    from agent.config.placeholders import needed, resolve
+    from agent.daemon import Daemon
+    from agent.engine.clock import SystemClock
+    from agent.engine.events import Events, make_logger
+    from agent.surroundings import find_place, gather
+
+    clock = SystemClock()
+    events = Events(make_logger(config.agent.log_level), clock)
+    metadata = Metadata(clock)
+    place = find_place(config, metadata, events, _wait_or_stop())
+    aws = Aws(place.region, clock).as_role(config.aws.role_arn, config.aws.external_id)
+    resolved = resolve(config, gather(config, place, needed(config), metadata, aws))
+    return Daemon.assemble(resolved, place=place, metadata=metadata, aws=aws, clock=clock, events=events)
+
+
+class _wait_or_stop:  # noqa: N801 - used as a function
+    """Waits for some seconds; True once SIGTERM or SIGINT has come."""
+
+    def __init__(self) -> None:
+        import signal
+
+        self._asked = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._asked.set())
+
+    def __call__(self, seconds: float) -> bool:
+        return self._asked.wait(seconds)
+
+
+def _say(text: str) -> None:
+    print(f"outlive: {text}", file=sys.stderr)

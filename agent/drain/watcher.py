@@ -1,0 +1,31 @@
+"""Asks each source of notices in turn, and tells the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent.drain.machine import Machine
+from agent.drain.notice import NoticeSource
+from agent.engine.clock import Clock
+
+
+class Watcher:
+    """A worker."""
+
+    name = "notices"
+
+    def __init__(self, sources: Sequence[NoticeSource], machine: Machine, clock: Clock) -> None:
+        self._due: list[tuple[NoticeSource, float]] = [(source, 0.0) for source in sources]
+        self._machine = machine
+        self._clock = clock
+
+    def step(self, now: float) -> float | None:
+        if not self._due:
+            return None
+        for index, (source, due) in enumerate(self._due):
+            if now >= due:
+                notice = source.look(self._clock.time())
+                if notice is not None:
+                    self._machine.notice(notice)
+                self._due[index] = (source, self._clock.monotonic() + source.interval)
+        return min(due for _source, due in self._due)

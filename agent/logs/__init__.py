@@ -1,0 +1,1 @@
+"""Log files into CloudWatch Logs: discover -> identity -> tail -> frame -> batch -> deliver -> cursor."""

@@ -1,0 +1,125 @@
+"""How far each file is safe, on disk: one row for each generation of a file that was ever seen."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import orjson
+
+from agent.engine.clock import Clock
+from agent.engine.database import Database, DatabaseError
+from agent.engine.events import Events
+from agent.logs.identity import Locator
+
+_KEEP_SECONDS = 14 * 86400.0  # a generation not seen for so long is forgotten; CloudWatch takes nothing older
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS log_inputs (scope TEXT PRIMARY KEY, started REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS log_cursors (
+    id INTEGER PRIMARY KEY, scope TEXT NOT NULL, seen REAL NOT NULL, cursor TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS log_cursors_scope ON log_cursors (scope, seen);
+"""
+
+
+@dataclass
+class Cursor:
+    """One generation of one file: everything below `offset` is acknowledged."""
+
+    path: str
+    locator: Locator
+    origin: str = ""  # the path where it was first seen: it names the stream, also after a rename
+    group: str = ""
+    stream: str = ""
+    prefix: tuple[int, str] = (0, "")  # length and hash of the head
+    offset: int = 0
+    guard: tuple[int, str] = (0, "")  # length and hash of the last bytes before `offset`
+    size: int = 0  # when last looked at
+    read: int = 0
+    events: int = 0
+    refused: int = 0
+    digest: str = ""  # chained over the payloads: H(previous, SHA-256 of the payload), hex
+    ended: bool = False  # read, acknowledged and closed for good, or overwritten
+    id: int | None = None
+
+    def document(self) -> bytes:
+        return orjson.dumps(self)
+
+    @classmethod
+    def of_document(cls, id_: int, document: bytes | str) -> Cursor:
+        fields = orjson.loads(document)
+        pairs = {name: tuple(fields[name]) for name in ("prefix", "guard")}
+        return cls(**{**fields, **pairs, "locator": Locator(**fields["locator"]), "id": id_})
+
+
+class Cursors:
+    """The table. Where the disk fails, cursors are kept in memory and written when it works again."""
+
+    def __init__(self, database: Database, clock: Clock, events: Events) -> None:
+        self._database = database
+        self._clock = clock
+        self._events = events
+        self._lock = threading.Lock()
+        self._unsaved: dict[int, tuple[int, str, float, bytes]] = {}
+        self._last_id = 0
+        self._prepare()
+
+    def begin(self, scope: str) -> bool:
+        """Note that the input `scope` runs; True if it never did before."""
+        try:
+            with self._database.transaction() as connection:
+                row = (scope, self._clock.time())
+                return connection.execute("INSERT OR IGNORE INTO log_inputs VALUES (?, ?)", row).rowcount == 1
+        except DatabaseError as error:
+            self._failed(error)
+            return False
+
+    def load(self, scope: str) -> list[Cursor]:
+        """What is known of an input's files, last seen last."""
+        try:
+            rows = self._database.read("SELECT id, cursor FROM log_cursors WHERE scope = ? ORDER BY seen", (scope,))
+        except DatabaseError as error:
+            self._failed(error)
+            return []
+        return [Cursor.of_document(id_, document) for id_, document in rows]  # type: ignore[arg-type]
+
+    def save(self, scope: str, cursors: Iterable[Cursor]) -> None:
+        """Write cursors of one input; they survive the end of this process from here on."""
+        now = self._clock.time()
+        with self._lock:
+            for cursor in cursors:
+                if cursor.id is None:
+                    self._last_id += 1
+                    cursor.id = self._last_id
+                self._unsaved[cursor.id] = (cursor.id, scope, now, cursor.document())
+            self._write()
+
+    def _write(self) -> None:
+        try:
+            with self._database.transaction() as connection:
+                connection.executemany(
+                    "INSERT OR REPLACE INTO log_cursors VALUES (?, ?, ?, ?)", self._unsaved.values()
+                )
+        except DatabaseError as error:
+            self._failed(error)
+            return
+        self._unsaved.clear()
+        self._events.over("cursors_not_saved", "", said="cursors_saved_again")
+
+    def _prepare(self) -> None:
+        try:
+            with self._database.transaction() as connection:
+                for statement in _TABLES.split(";"):
+                    connection.execute(statement)
+                connection.execute("DELETE FROM log_cursors WHERE seen < ?", (self._clock.time() - _KEEP_SECONDS,))
+                (self._last_id,) = connection.execute("SELECT coalesce(max(id), 0) FROM log_cursors").fetchone()
+        except DatabaseError as error:
+            self._failed(error)
+
+    def _failed(self, error: DatabaseError) -> None:
+        self._events.trouble(
+            "error", "cursors_not_saved", "", counter="cursor_write_failures", error=str(error),
+            hint="free space or mend the disk; shipping goes on, and a restart now would send data twice",
+        )  # fmt: skip

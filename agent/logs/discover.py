@@ -1,0 +1,185 @@
+"""Which files a pattern of the configuration means, found by scanning directories; nothing is opened.
+
+Patterns are a shell's: `*` and `?` stop at a slash and leave a leading dot alone, `[...]` is one character, `**` is
+any depth of directories, `{a,b}` are alternatives. Compressed files are never meant.
+"""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar")
+_MAX_DEPTH = 32  # directories below the fixed part that `**` goes down
+_MAX_ALTERNATIVES = 256  # patterns that the braces of one may stand for
+_MAGIC = re.compile(r"[*?\[{]")
+_ABSENT = (errno.ENOENT, errno.ENOTDIR)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that a pattern means: `relative` to the pattern's fixed part `root`."""
+
+    root: str
+    relative: str
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.root, self.relative)
+
+
+@dataclass
+class Scan:
+    """What one look found, and which directories could not be read: an error is not absence."""
+
+    found: list[Found] = field(default_factory=list)
+    errors: dict[str, OSError] = field(default_factory=dict)
+
+
+class Patterns:
+    """The `path` and `exclude` of one entry."""
+
+    def __init__(self, paths: Sequence[str], exclude: Sequence[str] = ()) -> None:
+        self._patterns = [_split(plain) for path in paths for plain in _alternatives(path)]
+        self._excluded = _any_of([plain for path in exclude for plain in _alternatives(path)])
+
+    def scan(self) -> Scan:
+        """All files that exist and are meant, each once, in order of their names."""
+        scan = Scan()
+        seen: set[str] = set()
+        for root, components in self._patterns:
+            for relative in sorted(_walk(root, components, scan.errors)):
+                path = os.path.join(root, relative)
+                if path not in seen and not self._skips(path):
+                    seen.add(path)
+                    scan.found.append(Found(root, relative))
+        return scan
+
+    def _skips(self, path: str) -> bool:
+        if path.endswith(COMPRESSED):
+            return True
+        name = path.rpartition("/")[2]
+        return self._excluded(path) or self._excluded(name)
+
+
+def _split(pattern: str) -> tuple[str, list[str]]:
+    """A pattern as its fixed directory and what follows."""
+    components = [part for part in pattern.split("/") if part]
+    fixed = 0
+    while fixed < len(components) - 1 and not _MAGIC.search(components[fixed]):
+        fixed += 1
+    return "/" + "/".join(components[:fixed]), components[fixed:]
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """The patterns that the braces of `pattern` stand for."""
+    start = pattern.find("{")
+    end = _closing(pattern, start)
+    if start < 0 or end < 0:
+        return [pattern]
+    head, tail = pattern[:start], pattern[end + 1 :]
+    choices = _commas(pattern[start + 1 : end])
+    found = [plain for choice in choices for plain in _alternatives(head + choice + tail)]
+    return found[:_MAX_ALTERNATIVES]
+
+
+def _closing(text: str, start: int) -> int:
+    depth = 0
+    for index in range(max(start, 0), len(text) if start >= 0 else 0):
+        depth += {"{": 1, "}": -1}.get(text[index], 0)
+        if depth == 0:
+            return index
+    return -1
+
+
+def _commas(text: str) -> list[str]:
+    """Split at the commas that are in no inner braces."""
+    parts, depth, start = [], 0, 0
+    for index, char in enumerate(text):
+        depth += {"{": 1, "}": -1}.get(char, 0)
+        if char == "," and depth == 0:
+            parts.append(text[start:index])
+            start = index + 1
+    return [*parts, text[start:]]
+
+
+def _any_of(patterns: Iterable[str]) -> Callable[[str], bool]:
+    compiled = [re.compile(_regex(pattern)) for pattern in patterns]
+    return lambda text: any(pattern.fullmatch(text) for pattern in compiled)
+
+
+def _regex(pattern: str) -> str:
+    """A whole-path regex for an exclude, where `**` crosses slashes and `*` does not."""
+    parts = [".*" if part == "**" else _component(part) for part in pattern.split("/")]
+    return "/".join(parts).replace(".*/", "(?:.*/)?")
+
+
+def _component(part: str) -> str:
+    """The regex of one component: fnmatch's, but never across a slash."""
+    translated = fnmatch.translate(part)
+    return translated.removeprefix("(?s:").removesuffix(r")\Z").replace(".*", "[^/]*")
+
+
+def _walk(directory: str, components: list[str], errors: dict[str, OSError], depth: int = 0) -> Iterator[str]:
+    """Names of files below `directory` that the components mean, relative to it."""
+    head, rest = components[0], components[1:]
+    if head == "**":
+        yield from _walk_deep(directory, rest or ["*"], errors, depth)
+    elif not _MAGIC.search(head):
+        yield from _walk_fixed(directory, head, rest, errors, depth)
+    else:
+        matches = re.compile(_component(head)).fullmatch
+        for entry in _entries(directory, errors):
+            if matches(entry.name) and (head.startswith(".") or not entry.name.startswith(".")):
+                yield from _take(directory, entry, rest, errors, depth)
+
+
+def _walk_fixed(directory: str, name: str, rest: list[str], errors: dict[str, OSError], depth: int) -> Iterator[str]:
+    path = os.path.join(directory, name)
+    if rest:
+        yield from (os.path.join(name, below) for below in _walk(path, rest, errors, depth))
+        return
+    try:
+        if not os.path.isdir(path) and os.stat(path):
+            yield name
+    except OSError as error:
+        _note(path, error, errors)
+
+
+def _walk_deep(directory: str, rest: list[str], errors: dict[str, OSError], depth: int) -> Iterator[str]:
+    yield from _walk(directory, rest, errors, depth)
+    if depth >= _MAX_DEPTH:
+        return
+    for entry in _entries(directory, errors):
+        if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+            below = _walk_deep(os.path.join(directory, entry.name), rest, errors, depth + 1)
+            yield from (os.path.join(entry.name, name) for name in below)
+
+
+def _take(
+    directory: str, entry: os.DirEntry[str], rest: list[str], errors: dict[str, OSError], depth: int
+) -> Iterator[str]:
+    if rest:
+        if entry.is_dir():
+            below = _walk(os.path.join(directory, entry.name), rest, errors, depth)
+            yield from (os.path.join(entry.name, name) for name in below)
+    elif not entry.is_dir():
+        yield entry.name
+
+
+def _entries(directory: str, errors: dict[str, OSError]) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
+    except OSError as error:
+        _note(directory, error, errors)
+        return []
+
+
+def _note(path: str, error: OSError, errors: dict[str, OSError]) -> None:
+    if error.errno not in _ABSENT:
+        errors[path] = error

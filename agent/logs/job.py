@@ -1,0 +1,239 @@
+"""The job `logs`, as the daemon and the drain see it: threads, debt, status, proofs."""
+
+from __future__ import annotations
+
+import random
+import resource
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from agent.aws.logs import Logs as LogsClient
+from agent.config.placeholders import Place, Template
+from agent.config.sections.logs import LogFile, Logs
+from agent.engine.clock import Clock
+from agent.engine.database import Database
+from agent.engine.events import Events
+from agent.engine.job import Debt, Gap, Proofs, Refusal
+from agent.engine.workers import WorkerThread
+from agent.logs.cursors import Cursor, Cursors
+from agent.logs.deliver import Dispatcher, Sender
+from agent.logs.destination import Destinations, GroupWish
+from agent.logs.discover import Patterns
+from agent.logs.input import Input, Limits
+from agent.logs.reader import Reader
+from agent.logs.tail import Route, TailedFile
+
+SENDERS = 4  # threads, and so the most calls of PutLogEvents at once
+_RECEIPT_FILES = 10_000  # generations listed in a receipt, the newest
+
+
+class LogsJob:
+    """Implements `agent.engine.job.Job`."""
+
+    name = "logs"
+
+    def __init__(
+        self,
+        config: Logs,
+        client: LogsClient,
+        database: Database,
+        clock: Clock,
+        events: Events,
+        rng: random.Random,
+    ) -> None:
+        self._clock = clock
+        self._events = events
+        self._cursors = Cursors(database, clock, events)
+        self._dispatcher = Dispatcher(clock, rng)
+        self._rate = _Rate(clock)
+        limits = Limits(config.rotated_linger, min(config.max_open_files, _descriptors() // 2))
+        self._scopes: list[str] = []
+        self._inputs = [self._make_input(entry, config, limits) for entry in config.files]
+        self._reader = Reader(self._inputs, clock)
+        self._reader_thread = WorkerThread("logs-reader", [self._reader], clock, events)
+        destinations = Destinations(client, clock, events)
+        self._sender_threads: list[WorkerThread] = []
+        for number in range(SENDERS):
+            sender = Sender(
+                f"logs-sender-{number}", self._dispatcher, client, destinations, events, self._after_batch
+            )
+            thread = WorkerThread(sender.name, [sender], clock, events)
+            sender.wake = thread.wake
+            self._sender_threads.append(thread)
+        self._drain_asked: float | None = None
+        self._generations: dict[int | None, Cursor] = {}  # listed in the receipt of the drain under way
+        self._quiet = threading.Event()
+        self._reader.on_quiet = self._quiet.set
+
+    @property
+    def threads(self) -> Sequence[WorkerThread]:
+        return [self._reader_thread, *self._sender_threads]
+
+    def start(self) -> None:
+        for thread in self.threads:
+            thread.start()
+
+    def debt(self) -> Debt:
+        files = list(self._files())
+        owed = sum(file.owed for file in files) + sum(trouble.size for trouble in self._unreadable().values())
+        items = sum(1 for file in files if file.owed)
+        return Debt(owed, items + len(self._unreadable()), self._rate.seconds(owed))
+
+    def status(self) -> Mapping[str, Any]:
+        readable = [_file_status(file) for file in self._files() if not file.sealed]
+        return {
+            "logs": readable + [_trouble_status(path, it.size, it.error) for path, it in self._unreadable().items()]
+        }
+
+    def drain(self, deadline: float) -> Proofs:  # noqa: ARG002 - nothing here waits, so there is nothing to bound
+        """Send all there is, without waiting for batches to fill."""
+        if self._drain_asked is None:
+            self._generations = {cursor.id: cursor for cursor in self._remembered()}
+            self._hurry(True)
+            self._drain_asked = self._clock.monotonic()  # only a pass that began later has seen everything
+        quiet = self._reader.quiet_since
+        settled = (
+            quiet is not None and quiet > self._drain_asked and not self._unreadable() and not self._scan_errors()
+        )
+        return Proofs(
+            settled=settled,
+            gaps=() if settled else tuple(self._gaps()),
+            refused=tuple(self._refused()),
+            receipt={"logs": [_receipt(cursor) for cursor in self._all_cursors()]},
+        )
+
+    def resume(self) -> None:
+        self._drain_asked = None
+        self._hurry(False)
+
+    def stop(self, deadline: float) -> bool:
+        """Send what can be sent until `deadline`, then close the files. True when nothing is left behind."""
+        self._hurry(True)
+        clean = self._quiet.wait(max(0.0, deadline - self._clock.monotonic()))
+        for thread in self.threads:
+            thread.stop()
+        grace = max(0.1, deadline - self._clock.monotonic())
+        ended = [thread.join(grace) for thread in self.threads]
+        if ended[0]:
+            for input_ in self._inputs:
+                input_.close()
+        return clean
+
+    def _make_input(self, entry: LogFile, config: Logs, limits: Limits) -> Input:
+        scope = f"{entry.group} {entry.stream}"
+        self._scopes.append(scope)
+        route = Route(
+            scope=scope,
+            destination=_destination(entry),
+            wish=GroupWish(entry.retention, entry.class_, entry.kms_key, entry.tags),
+            max_event=entry.max_event_size,
+            flush_interval=config.flush_interval,
+            quiet=entry.multiline_timeout,
+        )
+        return Input(
+            Patterns(entry.path, entry.exclude),
+            route,
+            limits,
+            self._cursors,
+            self._dispatcher,
+            self._events,
+            from_end=entry.start_at == "end",
+            opened=lambda: sum(len(input_.files) + len(input_.rotated) for input_ in self._inputs),
+        )
+
+    def _hurry(self, on: bool) -> None:
+        self._dispatcher.hurry(on)
+        self._quiet.clear()
+        self._reader.set_hurry(on)
+        for thread in self.threads:
+            thread.wake()
+
+    def _after_batch(self) -> None:
+        self._rate.note(self._dispatcher.settled_bytes)
+        self._reader_thread.wake()
+
+    def _files(self) -> Iterator[TailedFile]:
+        for input_ in self._inputs:
+            yield from list(input_)
+
+    def _unreadable(self) -> dict[str, Any]:
+        return {path: trouble for input_ in self._inputs for path, trouble in list(input_.unreadable.items())}
+
+    def _scan_errors(self) -> dict[str, str]:
+        return {path: error for input_ in self._inputs for path, error in list(input_.scan_errors.items())}
+
+    def _gaps(self) -> Iterator[Gap]:
+        for file in self._files():
+            if not file.idle:
+                yield Gap("log", file.path, file.owed, file.error or "not yet acknowledged")
+        for path, trouble in self._unreadable().items():
+            yield Gap("log", path, trouble.size, trouble.error)
+        for path, error in self._scan_errors().items():
+            yield Gap("log", path, 0, error)
+
+    def _refused(self) -> Iterator[Refusal]:
+        for cursor in self._all_cursors():
+            if cursor.refused:
+                yield Refusal("log", cursor.path, cursor.refused, "rejected by CloudWatch Logs")
+
+    def _all_cursors(self) -> list[Cursor]:
+        """Every generation that is known: those of the state when the drain began, and those open since."""
+        for file in self._files():
+            file.cursor.size, file.cursor.read = file.size, file.read
+            self._generations[file.cursor.id] = file.cursor
+        return list(self._generations.values())[-_RECEIPT_FILES:]
+
+    def _remembered(self) -> Iterator[Cursor]:
+        for scope in dict.fromkeys(self._scopes):
+            yield from self._cursors.load(scope)
+
+
+class _Rate:
+    """Throughput as measured lately, for the time that a debt would take."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since = clock.monotonic()
+        self._bytes = 0
+        self._rate = 0.0
+
+    def note(self, total: int) -> None:
+        """So many bytes were acknowledged in all."""
+        now = self._clock.monotonic()
+        elapsed = now - self._since
+        if elapsed >= 1.0:
+            latest = (total - self._bytes) / elapsed
+            self._rate = latest if self._rate == 0.0 else 0.7 * self._rate + 0.3 * latest
+            self._since, self._bytes = now, total
+
+    def seconds(self, owed: int) -> float | None:
+        if owed == 0:
+            return 0.0
+        return owed / self._rate if self._rate > 0 else None
+
+
+def _destination(entry: LogFile) -> Callable[[str, float], tuple[str, str]]:
+    group, stream = Template(entry.group, Place.LOG_GROUP), Template(entry.stream, Place.LOG_STREAM)
+    return lambda path, epoch: (group.render(file=path, now=epoch), stream.render(file=path, now=epoch))
+
+
+def _descriptors() -> int:
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft
+
+
+def _file_status(file: TailedFile) -> dict[str, Any]:
+    cursor = file.cursor
+    return {"path": file.path, "group": cursor.group, "stream": cursor.stream, "size": file.size, "read": file.read,
+            "acknowledged": cursor.offset, "error": file.error}  # fmt: skip
+
+
+def _trouble_status(path: str, size: int, error: str) -> dict[str, Any]:
+    return {"path": path, "group": "", "stream": "", "size": size, "read": 0, "acknowledged": 0, "error": error}
+
+
+def _receipt(cursor: Cursor) -> dict[str, Any]:
+    return {"path": cursor.path, "device": cursor.locator.device, "inode": cursor.locator.inode, "size": cursor.size,
+            "read": cursor.read, "acknowledged": cursor.offset, "events": cursor.events, "refused": cursor.refused,
+            "digest": cursor.digest}  # fmt: skip

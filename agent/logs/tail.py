@@ -1,0 +1,234 @@
+"""One generation of one file, read from its cursor to its end; back-pressure is to stop reading."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.logs.batch import BatchBuilder
+from agent.logs.cursors import Cursor, Cursors
+from agent.logs.deliver import Batch, Dispatcher
+from agent.logs.destination import GroupWish
+from agent.logs.frame import Framer
+from agent.logs.identity import GUARD_BYTES, PREFIX_BYTES, digest, prefix
+
+CHUNK_BYTES = 64 << 10  # read at once: larger chunks fall out of the CPU's cache
+TURN_BYTES = 512 << 10  # read of one file before the next has its turn
+BUSY_BACKLOG_BYTES = 8 << 20  # from here on several batches of a stream may be in flight
+_BUSY_WINDOW = 4  # batches in flight then
+
+
+@dataclass(frozen=True)
+class Route:
+    """What an entry of the configuration says about the events of its files."""
+
+    scope: str  # names the entry in the state: its group and stream as written
+    destination: Callable[[str, float], tuple[str, str]]  # (path, seconds since the epoch) -> group, stream
+    wish: GroupWish
+    max_event: int
+    flush_interval: float
+    quiet: float  # seconds after which an unterminated line is sent
+
+
+class TailedFile:
+    """An open file and how far it is read, sent and acknowledged."""
+
+    def __init__(
+        self, route: Route, cursor: Cursor, descriptor: int, dispatcher: Dispatcher, cursors: Cursors
+    ) -> None:
+        self.path = cursor.path
+        self.cursor = cursor
+        self.descriptor = descriptor
+        self.size = cursor.offset
+        self.error: str | None = None
+        self.detached = False  # its path leads elsewhere now: rotated, replaced or deleted
+        self.grown_at = 0.0  # monotonic seconds when it was last seen to grow
+        self.overwritten = False  # another content was found in it
+        self.sealed = False  # nothing more is read from it
+        self._route = route
+        self._dispatcher = dispatcher
+        self._cursors = cursors
+        self._lock = threading.Lock()
+        self._unsettled: deque[Batch] = deque()
+        self._builder: BatchBuilder | None = None
+        self._framer = Framer(cursor.offset, route.max_event, GUARD_BYTES)
+        self._tail = os.pread(descriptor, *_before(cursor.offset))  # the bytes before the read position
+        self._stat = (-1, -1)
+
+    @property
+    def read(self) -> int:
+        """Bytes read, framed or not."""
+        return self._framer.offset + self._framer.pending
+
+    @property
+    def acknowledged(self) -> int:
+        return self.cursor.offset
+
+    @property
+    def owed(self) -> int:
+        """Bytes not yet acknowledged."""
+        return max(0, self.size - self.cursor.offset)
+
+    @property
+    def idle(self) -> bool:
+        """Everything that was seen is read and settled."""
+        return self.read >= self.size and self._builder is None and not self._unsettled and self.owed == 0
+
+    def look(self, now: float) -> None:
+        """Take in the present size; notice another content. Raises OSError."""
+        found = os.fstat(self.descriptor)
+        if self.sealed or (found.st_size, found.st_mtime_ns) == self._stat:
+            return
+        self._stat = (found.st_size, found.st_mtime_ns)
+        if found.st_size > self.size or self.grown_at == 0.0:
+            self.grown_at = now
+        self.overwritten = found.st_size < self.read or not self._same_content()
+        if not self.overwritten:
+            self.size = found.st_size
+            self._grow_prefix()
+
+    def advance(self, now: float, epoch: float, *, hurry: bool) -> bool:
+        """Read up to TURN_BYTES and hand over what is full or due; True if there is more to do at once."""
+        if self.sealed:
+            return False
+        budget = TURN_BYTES
+        while budget > 0 and self.read < self.size and not self.overwritten:
+            if not self._fill(now, epoch, hurry=hurry):
+                return False
+            budget -= self._feed()
+        if not self._fill(now, epoch, hurry=hurry, final=self._may_finish(now, hurry=hurry)):
+            return False
+        if self._builder is not None and (hurry or now - self._builder.opened >= self._route.flush_interval):
+            return self._send(epoch, hurry=hurry)
+        return self.read < self.size and not self.overwritten
+
+    def due(self, now: float) -> float:
+        """Monotonic time at which waiting data becomes due."""
+        times = [now + 3600.0]
+        if self._builder is not None:
+            times.append(self._builder.opened + self._route.flush_interval)
+        if self._framer.pending:
+            times.append(self.grown_at + self._route.quiet)
+        return min(times)
+
+    def settled(self, batch: Batch) -> None:
+        """Called by a sender when all of a batch is accepted or refused: move the cursor over what is contiguous."""
+        with self._lock:
+            batch.done = True
+            while self._unsettled and self._unsettled[0].done:
+                self._acknowledge(self._unsettled.popleft())
+            self._cursors.save(self._route.scope, [self.cursor])
+
+    def finish(self, *, ended: bool) -> None:
+        """Close the file; `ended` for good."""
+        with self._lock:
+            self.cursor.ended = ended
+            self.cursor.size, self.cursor.read = self.size, self.read
+            self._cursors.save(self._route.scope, [self.cursor])
+        os.close(self.descriptor)
+
+    def abandon(self, now: float, epoch: float) -> int:
+        """Another content is in the file now: hand over what was read of the old. Returns bytes seen but not read."""
+        lost = max(0, self.size - self.read)
+        while self._framer.has_more(final=True):
+            builder = self._builder = self._builder or BatchBuilder(self._framer.offset, now)
+            block = self._framer.take(builder.room, builder.events_left, final=True)
+            if block is not None:
+                builder.add(int(epoch * 1000), block)
+            else:
+                self._submit(builder, epoch)
+                self._builder = None
+        if self._builder is not None and not self._builder.empty:
+            self._submit(self._builder, epoch)
+        self._builder = None
+        self.size = self.read
+        self.sealed, self.overwritten = True, False
+        return lost
+
+    def _may_finish(self, now: float, *, hurry: bool) -> bool:
+        """Whether an unterminated line at the end counts as a line."""
+        if not self._framer.pending or self.read < self.size:
+            return False
+        return hurry or now - self.grown_at >= self._route.quiet
+
+    def _feed(self) -> int:
+        """Read on; each read begins with the bytes known to come before, so that another content can't slip in."""
+        length = len(self._tail)
+        data = os.pread(self.descriptor, length + min(CHUNK_BYTES, self.size - self.read), self.read - length)
+        if not data.startswith(self._tail):
+            self.overwritten = True
+            return TURN_BYTES
+        if len(data) == length:
+            self.size = self.read  # cut off since it was looked at; the next look tells why
+            return TURN_BYTES
+        self._framer.feed(data[length:])
+        self._tail = data[-GUARD_BYTES:]
+        return len(data) - length
+
+    def _fill(self, now: float, epoch: float, *, hurry: bool, final: bool = False) -> bool:
+        """Frame what was read into batches; False when the lane takes no more."""
+        while self._framer.has_more(final=final):
+            builder = self._builder = self._builder or BatchBuilder(self._framer.offset, now)
+            stamp = int(epoch * 1000)
+            block = None
+            if not builder.full and builder.accepts(stamp):
+                block = self._framer.take(builder.room, builder.events_left, final=final)
+            if block is not None:
+                builder.add(stamp, block)
+            if (block is None or builder.full) and not self._send(epoch, hurry=hurry):
+                return False
+        return True
+
+    def _send(self, epoch: float, *, hurry: bool) -> bool:
+        """Hand the batch under construction over if its lane takes it."""
+        builder = self._builder
+        if builder is None or builder.empty:
+            self._builder = None
+            return True
+        busy = hurry or self.size - self.cursor.offset > BUSY_BACKLOG_BYTES
+        group, stream = self._route.destination(self.cursor.origin, epoch)
+        if not self._dispatcher.wants(group, stream, _BUSY_WINDOW if busy else 1):
+            return False
+        self._submit(builder, epoch)
+        self._builder = None
+        return True
+
+    def _submit(self, builder: BatchBuilder, epoch: float) -> None:
+        destination = self._route.destination(self.cursor.origin, epoch)
+        span = (builder.start, builder.end)
+        batch = Batch(self, destination, self._route.wish, span, builder.guard, builder.pieces())
+        with self._lock:
+            self.cursor.group, self.cursor.stream = destination
+            self._unsettled.append(batch)
+        self._dispatcher.submit(batch)
+
+    def _acknowledge(self, batch: Batch) -> None:
+        cursor = self.cursor
+        cursor.offset = batch.end
+        cursor.guard = (len(batch.guard), digest(batch.guard))
+        cursor.events += batch.accepted
+        cursor.refused += batch.refused
+        cursor.size, cursor.read = self.size, self.read
+        for payload in batch.payloads:
+            cursor.digest = hashlib.sha256(bytes.fromhex(cursor.digest) + payload).hexdigest()
+
+    def _same_content(self) -> bool:
+        """Whether head and tail of what was read are still there."""
+        if os.pread(self.descriptor, *_before(self.read)) != self._tail:
+            return False
+        length, known = self.cursor.prefix
+        return prefix(self.descriptor, length) == (length, known)
+
+    def _grow_prefix(self) -> None:
+        if self.cursor.prefix[0] < min(PREFIX_BYTES, self.size):
+            self.cursor.prefix = prefix(self.descriptor, PREFIX_BYTES)
+
+
+def _before(offset: int) -> tuple[int, int]:
+    """Length and offset of the bytes that guard a position."""
+    length = min(GUARD_BYTES, offset)
+    return length, offset - length
