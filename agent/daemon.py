@@ -159,6 +159,7 @@ class Daemon:
         self._state = "stopping"
         record = parts.machine.record
         clean = self._stop_jobs()
+        self._control.close()
         for thread in (*parts.threads, self._control_thread):
             thread.stop()
         for thread in (*parts.threads, self._control_thread):
@@ -225,7 +226,7 @@ class Daemon:
         if self._state in ("starting", "stopping"):
             return []
         now = self._parts.clock.monotonic()
-        threads = [*self._parts.threads, self._control_thread]
+        threads = [*self._parts.threads]
         if self._intake_open:
             threads += [thread for job in self._parts.jobs for thread in job.threads]
         return [thread.name for thread in threads if thread.stuck_for(now) > _STUCK_SECONDS]

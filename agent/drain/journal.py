@@ -69,35 +69,38 @@ class Journal:
     def __init__(self, database: Database, events: Events) -> None:
         self._database = database
         self._events = events
+        self._write("CREATE TABLE IF NOT EXISTS drain (one INTEGER PRIMARY KEY, record TEXT NOT NULL)")
 
     def load(self) -> DrainRecord | None:
         """The drain that was begun, if any."""
         try:
-            with self._database.transaction() as connection:
-                connection.execute("CREATE TABLE IF NOT EXISTS drain (one INTEGER PRIMARY KEY, record TEXT NOT NULL)")
-                row = connection.execute("SELECT record FROM drain WHERE one = 1").fetchone()
+            rows = self._database.read("SELECT record FROM drain WHERE one = 1")
         except DatabaseError as error:
             self._failed(error)
             return None
-        return DrainRecord.of_document(row[0]) if row else None
+        return DrainRecord.of_document(str(rows[0][0])) if rows else None
 
     def save(self, record: DrainRecord) -> None:
         """Durable when this returns; where the disk fails, the drain goes on without (and says so)."""
-        try:
-            with self._database.transaction(durable=True) as connection:
-                row = (orjson.dumps(record).decode(),)
-                connection.execute("INSERT OR REPLACE INTO drain VALUES (1, ?)", row)
-        except DatabaseError as error:
-            self._failed(error)
+        self._write("INSERT OR REPLACE INTO drain VALUES (1, ?)", orjson.dumps(record).decode())
 
     def forget(self) -> None:
         """No drain: the instance stays."""
+        self._write("DELETE FROM drain")
+
+    def _write(self, sql: str, *parameters: str) -> None:
         try:
             with self._database.transaction(durable=True) as connection:
-                connection.execute("DELETE FROM drain")
+                connection.execute(sql, parameters)
         except DatabaseError as error:
             self._failed(error)
 
     def _failed(self, error: DatabaseError) -> None:
-        self._events.trouble("error", "drain_not_journaled", "", counter="journal_failures", error=str(error),
-                             hint="free space or mend the disk: a crash now would begin the drain anew")  # fmt: skip
+        self._events.trouble(
+            "error",
+            "drain_not_journaled",
+            "",
+            counter="journal_failures",
+            error=str(error),
+            hint="free space or mend the disk: a crash now would begin the drain anew",
+        )

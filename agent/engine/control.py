@@ -63,19 +63,26 @@ class ControlServer:
         self.path = path
         self._handlers = handlers
         self._events = events
+        self._closed = False
         self._socket = _listen(path)
 
-    def step(self, now: float) -> float:
-        """Wait up to half a second for one peer, and answer it."""
+    def step(self, now: float) -> float | None:
+        """Wait for one peer and answer it; None once the server is closed. The one step that waits outside."""
         try:
             peer, _ = self._socket.accept()
-        except TimeoutError:
-            return now
+        except OSError:
+            return None if self._closed else now
         with peer:
             self._serve(peer)
         return now
 
     def close(self) -> None:
+        """Stop listening; a `step` that waits comes back."""
+        self._closed = True
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError as error:
+            self._events.say("debug", "control_socket_gone", error=str(error))
         self._socket.close()
         try:
             os.unlink(self.path)
@@ -136,7 +143,6 @@ def _listen(path: str) -> socket.socket:
     finally:
         os.umask(before)
     sock.listen(_BACKLOG)
-    sock.settimeout(0.5)
     return sock
 
 

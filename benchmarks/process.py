@@ -1,0 +1,98 @@
+"""The real agent as a process, and what the kernel says of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from agent.engine.control import SOCKET_NAME, ControlError, ask
+
+_TICK = os.sysconf("SC_CLK_TCK")
+_HERE = Path(__file__).parent
+
+
+class Sink:
+    """The sink of `sink.py` in a process of its own."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, str(_HERE / "sink.py"), *arguments]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+
+    def stats(self) -> tuple[int, int, int, float]:
+        """Batches, bytes of bodies, events (if it counts), time of the first batch."""
+        import urllib.request
+
+        with urllib.request.urlopen(f"{self.url}/stats", timeout=10) as answer:
+            batches, size, events, first = answer.read().split()
+        return int(batches), int(size), int(events), float(first)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+class Agent:
+    """`outlive run` with a configuration, against an endpoint."""
+
+    def __init__(self, folder: Path, url: str, configuration: str) -> None:
+        self.run_dir = folder / "run"
+        path = folder / "outlive.yaml"
+        own = f"state_dir: {folder}/state, run_dir: {self.run_dir}, instance_id: i-bench, log_level: warning"
+        path.write_text(f"agent: {{{own}}}\naws: {{region: eu-west-1}}\n{configuration}")
+        environment = {
+            **os.environ, "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }  # fmt: skip
+        self.started = time.time()
+        command = [sys.executable, "-m", "agent.cli", "run", "-c", str(path)]
+        self._process = subprocess.Popen(command, env=environment)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def status(self) -> dict[str, Any] | None:
+        try:
+            return ask(str(self.run_dir / SOCKET_NAME), "status")
+        except ControlError:
+            return None
+
+    def cpu(self) -> float:
+        """CPU seconds, user and system, of all its threads so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / _TICK
+
+    def memory(self) -> tuple[float, float]:
+        """RSS now and at its peak, in MB."""
+        lines = dict(line.split(":", 1) for line in Path(f"/proc/{self.pid}/status").read_text().splitlines())
+        return int(lines["VmRSS"].split()[0]) / 1000, int(lines["VmHWM"].split()[0]) / 1000
+
+    def threads(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/task"))
+
+    def wait_until_shipped(self, timeout: float) -> None:
+        """Until every byte of every log file is acknowledged."""
+        until = time.monotonic() + timeout
+        while time.monotonic() < until:
+            status = self.status()
+            if status and status["logs"] and all(file["acknowledged"] >= file["size"] > 0 for file in status["logs"]):
+                return
+            time.sleep(0.05)
+        raise TimeoutError(f"not shipped in {timeout} s: {self.status()}")
+
+    def close(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
