@@ -15,6 +15,7 @@ from agent.engine.database import Database, DatabaseDamaged, DatabaseError
 from agent.engine.events import Events
 
 SCHEMA = 1  # of the databases; state of a newer one is set aside
+_META = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
 _STATE = "state.db"
 _LOCK = "lock"
 _SET_ASIDE = "set-aside"
@@ -168,13 +169,14 @@ def _lock(path: str) -> int:
 def _owner(database: Database) -> tuple[str | None, int]:
     """The instance that the state belongs to, and its schema."""
     with database.transaction() as connection:
-        connection.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        connection.execute(_META)
         rows = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     return rows.get("instance_id"), int(rows.get("schema", SCHEMA))
 
 
 def _write_owner(database: Database, instance_id: str, clock: Clock) -> None:
     with database.transaction(durable=True) as connection:
+        connection.execute(_META)
         connection.executemany(
             "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
             [("instance_id", instance_id), ("schema", str(SCHEMA)), ("opened", str(int(clock.time())))],
