@@ -38,7 +38,7 @@ def assemble(config: Config, place: Place, metadata: Metadata, aws: Aws, clock: 
     rng = seeded()
     state = StateDirectory.open(config.agent.state_dir, place.instance_id, clock, events)
     database = state.database("state.db")
-    jobs = _jobs(config, aws, database, clock, events, rng)
+    jobs = _jobs(config, aws, state, database, clock, events, rng)
     drain = config.drain or Drain()
     client = AutoScaling(aws, place.instance_id)
     heartbeat = Heartbeat(client, clock, events, rng)
@@ -68,6 +68,7 @@ def assemble(config: Config, place: Place, metadata: Metadata, aws: Aws, clock: 
 def _jobs(
     config: Config,
     aws: Aws,
+    state: StateDirectory,
     database: Database,
     clock: Clock,
     events: Events,
@@ -81,6 +82,18 @@ def _jobs(
             aws.as_role(config.logs.role_arn, config.aws.external_id), gzip=config.logs.compression == "gzip"
         )
         jobs.append(LogsJob(config.logs, client, database, clock, events, rng))
+    if config.metrics is not None:
+        from agent.aws.cloudwatch import CloudWatch
+        from agent.metrics.job import MetricsJob
+
+        publisher = CloudWatch(aws.as_role(config.metrics.role_arn, config.aws.external_id).wire("cloudwatch"))
+        jobs.append(MetricsJob(config.metrics, publisher, state, clock, events, rng))
+    if config.uploads is not None and config.uploads.directories:
+        from agent.aws.s3 import S3
+        from agent.uploads.job import UploadsJob
+
+        s3 = S3(aws.as_role(config.uploads.role_arn, config.aws.external_id))
+        jobs.append(UploadsJob(config.uploads, s3, state, clock, events, rng))
     return jobs
 
 

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from agent.cli.options import add_config
+
 if TYPE_CHECKING:
     from agent.config.errors import ConfigError
     from agent.config.load import Loaded
     from agent.config.schema import Config
 
-DEFAULT_PATH = "/etc/outlive/outlive.yaml"
 _SHOWN = 100  # problems that are printed; who has more mends some first
 
 
@@ -24,7 +25,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Check a configuration and the *.yaml in the directory conf.d beside it, without touching the "
         "network. Exits with 0 if it can be used, with 2 if not.",
     )
-    parser.add_argument("-c", "--config", default=DEFAULT_PATH, metavar="FILE", help="default: %(default)s")
+    add_config(parser)
     parser.set_defaults(func=run)
 
 
@@ -51,15 +52,19 @@ def _print_problems(error: ConfigError) -> None:
 
 
 def _print_summary(loaded: Loaded) -> None:
+    from agent.config.errors import printable
+
     config = loaded.config
-    print(f"{', '.join(loaded.sources)}: fine")
+    print(printable(f"{', '.join(loaded.sources)}: fine"))
     for section, said in _switched_on(config):
-        print(f"  {section:<10} {said}")
+        print(f"  {section:<10} {printable(said)}")
     off = [name for name in type(config).model_fields if getattr(config, name) is None]
     if off:
         print(f"  {'off':<10} {', '.join(off)}")
     for note in loaded.notes:
         print(f"note: {note}")
+    for key in unserved(config, root=True):
+        print(f"note: {key}: this version can't do it yet; `outlive run` refuses it")
 
 
 def _switched_on(config: Config) -> Iterator[tuple[str, str]]:

@@ -32,13 +32,13 @@ def run(options: argparse.Namespace) -> int:
             print(f"outlive: --deadline {options.deadline}: write a duration such as 90s or 10m", file=sys.stderr)
             return 2
         fields["seconds"] = seconds
-    run_dir = own_directories(config)[1]
-    answer = ask_agent(run_dir, "drain", **fields)
-    if answer is None:
+    directories = own_directories(config)
+    answer = ask_agent(directories[1], "drain", **fields) if directories else None
+    if directories is None or answer is None:
         return 1
     drain = answer["drain"]
     print(f"drain {drain['drain_id']}: {drain['phase']}, until {drain['deadline']}")
-    return _wait(run_dir) if options.wait else 0
+    return _wait(directories[1]) if options.wait else 0
 
 
 def _wait(run_dir: str) -> int:

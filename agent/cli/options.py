@@ -42,14 +42,19 @@ def load_or_explain(path: str) -> Config | None:
         return None
 
 
-def own_directories(config: Config) -> tuple[str, str]:
-    """State and run directory, with their placeholders filled in without asking anyone but this host."""
+def own_directories(config: Config) -> tuple[str, str] | None:
+    """State and run directory, placeholders filled in without asking anyone but this host; None: said why not."""
     import os
     import socket
 
-    from agent.config.placeholders import Facts, resolve
+    from agent.config.placeholders import Facts, MissingPlaceholders, resolve
     from agent.config.schema import Config as Whole
 
     facts = Facts(instance_id=config.agent.instance_id, hostname=socket.gethostname(), env=dict(os.environ))
-    agent = resolve(Whole(agent=config.agent), facts).agent
+    try:
+        agent = resolve(Whole(agent=config.agent), facts).agent
+    except MissingPlaceholders as error:
+        for problem in error.problems:
+            print(f"outlive: {problem}", file=sys.stderr)
+        return None
     return agent.state_dir, agent.run_dir

@@ -23,7 +23,10 @@ def run(options: argparse.Namespace) -> int:
     config = load_or_explain(options.config)
     if config is None:
         return 2
-    folder = os.path.join(own_directories(config)[0], FOLDER)
+    directories = own_directories(config)
+    if directories is None:
+        return 1
+    folder = os.path.join(directories[0], FOLDER)
     try:
         document = latest(folder)
     except (OSError, ValueError) as error:

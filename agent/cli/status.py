@@ -21,7 +21,8 @@ def run(options: argparse.Namespace) -> int:
     config = load_or_explain(options.config)
     if config is None:
         return 2
-    status = ask_agent(own_directories(config)[1], "status")
+    directories = own_directories(config)
+    status = ask_agent(directories[1], "status") if directories else None
     if status is None:
         return 1
     if options.json:

@@ -47,7 +47,13 @@ _HINTS = {
     "while scanning a quoted scalar": "the quote that begins here is not closed",
 }
 
-_MARKED_AT_BEGIN = ("scanning an alias", "scanning an anchor", "scanning a tag", "scanning a simple key", "end of stream")
+_MARKED_AT_BEGIN = (
+    "scanning an alias",
+    "scanning an anchor",
+    "scanning a tag",
+    "scanning a simple key",
+    "end of stream",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,12 @@ class Node:
     where: Where
     value: Scalar | dict[str, Node] | list[Node]
     keys: dict[str, Where] = field(default_factory=dict)
+
+    def plain(self) -> object:
+        """The value alone, of dicts, lists and scalars."""
+        if isinstance(self.value, dict):
+            return {key: each.plain() for key, each in self.value.items()}
+        return [each.plain() for each in self.value] if isinstance(self.value, list) else self.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,18 +109,10 @@ def _checked(root: Node) -> tuple[Config, list[Finding]]:
     if not isinstance(root.value, dict):
         return Config(), [root.where.finding("the file must be a map of sections, as `logs:`")]
     try:
-        config = Config.model_validate(_plain(root))
+        config = Config.model_validate(root.plain())
     except ValidationError as error:
         return Config(), explained(error, root)
     return config, [_placed(root, remark) for remark in rules.problems(config)]
-
-
-def _plain(node: Node) -> object:
-    if isinstance(node.value, dict):
-        return {key: _plain(each) for key, each in node.value.items()}
-    if isinstance(node.value, list):
-        return [_plain(each) for each in node.value]
-    return node.value
 
 
 def _empty_sections(root: Node) -> Iterable[Finding]:

@@ -40,8 +40,7 @@ class Merger:
             if name in old.value:
                 old.value[name] = self._merged(old.value[name], node, f"{key}.{name}" if key else name)
             else:
-                old.value[name] = node
-            old.keys[name] = new.keys[name]
+                old.value[name], old.keys[name] = node, new.keys[name]
         return old
 
     def _filled(self, old: Node, new: Node, key: str) -> Node:

@@ -144,7 +144,7 @@ def parse_cron(value: object) -> str:
         CronTrigger.from_crontab(value, timezone="UTC")
     except ValueError as error:
         raise ValueError(f"{quoted(value)} is not a crontab expression: {error}") from None
-    if re.search("[0-9]", re.sub(r"/[0-9]+", "", value.split()[4])):
+    if re.search("[0-9]", value.split()[4]):
         raise ValueError(f"{quoted(value)} numbers its weekdays; name them: mon, tue, mon-fri")
     return value
 

@@ -69,5 +69,6 @@ def _rewrite_value(value: object, marker: Placed | None, change: Change, key: st
     if marker is None:
         return value
     if isinstance(value, Mapping):
-        return {name: _rewrite_value(each, marker, change, f"{key}.{name}") for name, each in value.items()}
+        entries = {name: _rewrite_value(each, marker, change, f"{key}.{name}") for name, each in value.items()}
+        return entries if any(entries[name] is not value[name] for name in entries) else value
     return change(value, marker, key) if isinstance(value, str) else value
