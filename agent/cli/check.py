@@ -53,6 +53,7 @@ def _print_problems(error: ConfigError) -> None:
 
 def _print_summary(loaded: Loaded) -> None:
     from agent.config.errors import printable
+    from agent.unserved import unserved
 
     config = loaded.config
     print(printable(f"{', '.join(loaded.sources)}: fine"))
