@@ -32,6 +32,7 @@ from agent.engine.events import Events
 from agent.engine.job import Debt, Job
 from agent.engine.notify import ServiceNotifier
 from agent.engine.state import StateDirectory
+from agent.engine.status_server import StatusServer
 from agent.engine.workers import WorkerThread
 
 STATUS_SCHEMA = 1
@@ -70,12 +71,15 @@ class Daemon:
         self._state = "starting"
         self._signalled = threading.Event()
         self._stop_asked = False
-        self._control = ControlServer(
+        control = ControlServer(
             os.path.join(parts.config.agent.run_dir, SOCKET_NAME),
             {"status": lambda _request: self.status(), "drain": self._on_drain},
             parts.events,
         )
-        self._control_thread = WorkerThread("control", [self._control], parts.clock, parts.events)
+        self._servers: list[ControlServer | StatusServer] = [control]
+        if parts.config.agent.status_address is not None:
+            self._servers.append(StatusServer(parts.config.agent.status_address, self.status, parts.events))
+        self._server_threads = [WorkerThread(each.name, [each], parts.clock, parts.events) for each in self._servers]
         self._intake_open = False
 
     @classmethod
@@ -98,7 +102,7 @@ class Daemon:
                 self._signalled.clear()
             return self._end()
         finally:
-            self._control.close()
+            self._close_servers()
             self._parts.aws.close()
             self._parts.state.close()
 
@@ -130,7 +134,7 @@ class Daemon:
         if self._intake_open:
             for job in parts.jobs:
                 job.start()
-        for thread in (*parts.threads, self._control_thread):
+        for thread in (*parts.threads, *self._server_threads):
             thread.start()
         self._state = "running"
         parts.events.say("info", "started", version=__version__, instance_id=parts.instance_id,
@@ -159,10 +163,10 @@ class Daemon:
         self._state = "stopping"
         record = parts.machine.record
         clean = self._stop_jobs()
-        self._control.close()
-        for thread in (*parts.threads, self._control_thread):
+        self._close_servers()
+        for thread in (*parts.threads, *self._server_threads):
             thread.stop()
-        for thread in (*parts.threads, self._control_thread):
+        for thread in (*parts.threads, *self._server_threads):
             thread.join(1.0)
         debt = self.debt()
         parts.events.say("info", "stopped", clean=clean, debt_bytes=debt.bytes, debt_items=debt.items)
@@ -188,6 +192,10 @@ class Daemon:
         for stopper in stoppers:
             stopper.join(max(0.1, deadline - self._parts.clock.monotonic() + 1.0))
         return all(stopper.clean for stopper in stoppers)
+
+    def _close_servers(self) -> None:
+        for server in self._servers:
+            server.close()
 
     def _install_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -19,8 +19,6 @@ def _sections(config: Config) -> Iterator[str]:
     for name in ("alarms", "snapshots", "restore", "sessions"):
         if getattr(config, name):
             yield name
-    if config.agent.status_address is not None:
-        yield "agent.status_address"
 
 
 def _logs(config: Config) -> Iterator[str]:
