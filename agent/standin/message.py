@@ -80,10 +80,14 @@ class Body:
         self.awaited = headers.get("expect", "").lower() == "100-continue"
         self.finished = not self._chunked and not self._left
         self.received = 0  # bytes, without framing
+        self._blocks = self._read()
         self._whole: bytes | None = None
 
     def blocks(self) -> Iterator[bytes]:
-        """What is left of the body, in blocks of at most BLOCK bytes."""
+        """What is left of the body, in blocks of at most BLOCK bytes; the same iterator each time."""
+        return self._blocks
+
+    def _read(self) -> Iterator[bytes]:
         if self.finished:
             return
         if self.awaited:
@@ -114,7 +118,7 @@ class Body:
         end = self.received + limit
         if self.finished or (self.awaited and not invite):
             return self.finished
-        return all(self.received <= end for _ in self.blocks())
+        return all(self.received <= end for _ in self.blocks()) and self.finished
 
     def _read_fixed(self) -> Iterator[bytes]:
         while self._left:

@@ -115,6 +115,7 @@ class Metadata:
             self._overrides.clear()
             self._tokens.clear()
             self._key = None
+            self.pending_time = self._clock()
         self.enabled = True
         self.credentials_lifetime = 21_600.0
 

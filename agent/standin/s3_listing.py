@@ -52,7 +52,7 @@ def _collect(
     last = after
     for key in candidates:
         common = _common_prefix(key, prefix, delimiter)
-        if common and (common == (prefixes[-1] if prefixes else None) or after.startswith(common)):
+        if common and common in prefixes[-1:]:
             continue
         if len(keys) + len(prefixes) == limit:
             return keys, prefixes, last

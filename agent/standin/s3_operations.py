@@ -1,6 +1,7 @@
 """S3's operations on buckets and objects, each from an admitted call to its answer."""
 
 import base64
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Mapping
@@ -31,7 +32,7 @@ from agent.standin.s3_headers import (
 )
 from agent.standin.s3_listing import list_objects, list_parts, list_uploads, number
 from agent.standin.s3_multipart import MAX_PARTS, PartClaim, Upload, Uploads
-from agent.standin.s3_store import ObjectChecksum, Segment, Store, StoredObject
+from agent.standin.s3_store import ObjectChecksum, Segment, Store, StoredObject, discard
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 DEFAULT_REGION = "us-east-1"  # of a bucket that is created without a location
@@ -169,7 +170,10 @@ class S3Operations:
         segments = (Segment(received.path, received.size),)
         etag = _etag(received, encryption_of(described))
         stored = StoredObject(call.key, etag, self._clock(), segments, described, checksum)
-        self._store.put(call.bucket, stored, wanted)
+        with contextlib.ExitStack() as undo:
+            undo.callback(discard, segments)
+            self._store.put(call.bucket, stored, wanted)
+            undo.pop_all()
         headers = {"ETag": f'"{etag}"', **encryption_of(described), **checksum_of(stored)}
         return Response(200, b"", headers)
 

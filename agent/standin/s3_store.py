@@ -129,7 +129,7 @@ class Store:
     """All buckets. Content lies in files of `directory`; a file goes with the last object that needs it."""
 
     def __init__(self, directory: str, clock: Callable[[], float], region: str, owner: str) -> None:
-        self._directory = directory
+        self.directory = directory
         self._region = region
         self._owner = owner
         self._clock = clock
@@ -138,7 +138,7 @@ class Store:
         self._buckets: dict[str, Bucket] = {}
 
     def new_path(self) -> str:
-        return os.path.join(self._directory, f"{next(self._numbers):08d}")
+        return os.path.join(self.directory, f"{next(self._numbers):08d}")
 
     def add_bucket(self, name: str, region: str | None = None, owner: str | None = None) -> Bucket:
         """A new empty bucket; region and owner (an account id) are the stand-in's unless given."""

@@ -138,6 +138,7 @@ class Standin:
 
     def reset(self) -> None:
         """As if just started: nothing arrived, no faults, no groups, clocks at their sources; keys stay valid."""
+        self.clock.offset = self.signing_clock.offset = 0.0
         self.faults.clear()
         self.journal.clear()
         self.logs.clear()
@@ -147,7 +148,6 @@ class Standin:
         self.lifecycle.clear()
         self.metadata.clear()
         self.sts.external_ids.clear()
-        self.clock.offset = self.signing_clock.offset = 0.0
 
     def _make_metadata(self) -> Metadata:
         return Metadata(
