@@ -29,6 +29,7 @@ from agent.drain.receipt import rfc3339
 from agent.engine.clock import Clock
 from agent.engine.control import SOCKET_NAME, BadRequest, ControlServer
 from agent.engine.events import Events
+from agent.engine.footprint import settle
 from agent.engine.job import Debt, Job
 from agent.engine.notify import ServiceNotifier
 from agent.engine.state import StateDirectory
@@ -139,6 +140,7 @@ class Daemon:
         self._state = "running"
         parts.events.say("info", "started", version=__version__, instance_id=parts.instance_id,
                          region=parts.aws.region, jobs=[job.name for job in parts.jobs])  # fmt: skip
+        settle()
         parts.notifier.ready()
 
     def _tick(self) -> float:

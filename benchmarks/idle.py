@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.figures import Figure
-from benchmarks.process import Agent, Sink
+from benchmarks.process import Agent, StandinProcess
 
 _FILES = 500
 _UPLOADS = 1000
@@ -23,8 +23,9 @@ def measure(folder: Path, seconds: float) -> Iterator[Figure]:
         path = folder / "uploads" / f"{number // 100}" / f"{number}.bin"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * 100)
-    sink = Sink()
-    agent = Agent(folder, sink.url, _configuration(folder))
+    standin = StandinProcess(folder)
+    standin.make_bucket("bench")
+    agent = Agent(folder, standin.url, _configuration(folder), **standin.keys)
     try:
         agent.wait_until_shipped(60)
         time.sleep(_SETTLE_SECONDS)
@@ -35,7 +36,7 @@ def measure(folder: Path, seconds: float) -> Iterator[Figure]:
         threads = agent.threads()
     finally:
         agent.close()
-        sink.close()
+        standin.close()
     yield Figure(f"idle, {_FILES} logs, metrics each 10 s, uploads: CPU", share * 100, "% of core", at_most=2)
     yield Figure("idle: RSS", rss, "MB", at_most=80)
     yield Figure("idle: threads", threads, "", at_most=20)

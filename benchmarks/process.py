@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -40,17 +41,42 @@ class Sink:
         self._process.stdout.close()
 
 
+class StandinProcess:
+    """The stand-ins of AWS in a process of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        command = [sys.executable, "-m", "agent.standin", "--directory", str(folder)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        about = json.loads(self._process.stdout.readline())
+        self.url: str = about["url"]
+        self.keys = {name: value for name, value in about["environment"].items() if "KEY" in name}
+
+    def make_bucket(self, name: str) -> None:
+        import urllib.request
+
+        urllib.request.urlopen(
+            f"{self.url}/_standin/buckets", json.dumps({"name": name}).encode(), timeout=10
+        ).close()
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
 class Agent:
     """`outlive run` with a configuration, against an endpoint."""
 
-    def __init__(self, folder: Path, url: str, configuration: str) -> None:
+    def __init__(self, folder: Path, url: str, configuration: str, **keys: str) -> None:
         self.run_dir = folder / "run"
         path = folder / "outlive.yaml"
         own = f"state_dir: {folder}/state, run_dir: {self.run_dir}, instance_id: i-bench, log_level: warning"
         path.write_text(f"agent: {{{own}}}\naws: {{region: eu-west-1}}\n{configuration}")
         environment = {
             **os.environ, "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench",
-            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_EC2_METADATA_DISABLED": "true", **keys,
         }  # fmt: skip
         self.started = time.time()
         command = [sys.executable, "-m", "agent.cli", "run", "-c", str(path)]

@@ -14,7 +14,7 @@ from typing import Any
 
 from agent.standin.standin import Standin
 
-PATIENCE = 20.0  # seconds until a condition that a test waits for counts as broken
+PATIENCE = 60.0  # seconds until a condition that a test waits for counts as broken
 _LOOK = 0.02
 
 

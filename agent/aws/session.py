@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from agent.aws.cold import call
 from agent.aws.wire import USER_AGENT, Route, Wire
 from agent.engine.clock import Clock
 
@@ -22,7 +23,7 @@ _METADATA_ATTEMPTS = 3
 
 
 class RegionUnknown(Exception):
-    """No region is configured anywhere."""
+    """The configuration of the AWS SDKs (AWS_PROFILE, ~/.aws/config) can't be read: mend what the message names."""
 
 
 class Aws:
@@ -51,17 +52,25 @@ class Aws:
             return self._roles[key]
 
     def client(self, service: str, region: str | None = None) -> Any:
-        """The boto3 client of a service, for calls that are not hot."""
+        """The boto3 client of a service, for calls that are not hot. Raises AwsError."""
         with self._lock:
             key = f"{service} {region or self.region}"
             if key not in self._clients:
-                self._clients[key] = self._boto3().client(
-                    service, region_name=region or self.region, config=_config()
+                create = self._boto3().client
+                self._clients[key] = call(
+                    "CreateClient",
+                    create,
+                    service_name=service,
+                    region_name=region or self.region,
+                    config=_config(),
                 )
             return self._clients[key]
 
     def wire(self, service: str, region: str | None = None, url: str | None = None) -> Wire:
-        """A wire to a service's endpoint, or to `url` (a bucket's own host) with that service's signature."""
+        """A wire to a service's endpoint, or to `url` (a bucket's own host) with that service's signature.
+
+        Raises AwsError.
+        """
         with self._lock:
             key = f"{service} {region} {url}"
             if key not in self._wires:
@@ -69,14 +78,17 @@ class Aws:
             return self._wires[key]
 
     def credentials(self) -> Callable[[], Any]:
-        """What gives botocore's frozen credentials, refreshed when they are due; None where there are none."""
+        """What gives botocore's frozen credentials, refreshed when they are due; None where there are none.
+
+        It raises AwsError where they can't be had now, or a role may not be assumed.
+        """
         source: list[Any] = []
 
         def frozen() -> Any:
             with self._lock:
                 if not source or source[0] is None:
-                    source[:] = [self._boto3().get_credentials()]
-            return None if source[0] is None else source[0].get_frozen_credentials()
+                    source[:] = [call("GetCredentials", self._boto3().get_credentials)]
+            return None if source[0] is None else call("GetCredentials", source[0].get_frozen_credentials)
 
         return frozen
 
@@ -111,18 +123,25 @@ class Aws:
     def _boto3(self) -> Any:
         with self._lock:
             if self._session is None:
-                self._session = _boto3_session(self.region, *self._role)
+                arn, external_id = self._role
+                self._session = call(
+                    "CreateSession", _boto3_session, region=self.region, role_arn=arn, external_id=external_id
+                )
             return self._session
 
 
 def find_region(configured: str | None) -> str | None:
-    """The region by configuration, environment or profile; None: ask the metadata service."""
+    """The region by configuration, environment or profile; None: ask the metadata service. Raises RegionUnknown."""
     found = configured or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if found:
         return found
     import botocore.session
+    from botocore.exceptions import BotoCoreError
 
-    region: str | None = botocore.session.Session().get_config_variable("region")
+    try:
+        region: str | None = botocore.session.Session().get_config_variable("region")
+    except BotoCoreError as error:
+        raise RegionUnknown(str(error)) from error
     return region
 
 
@@ -131,12 +150,20 @@ def _boto3_session(region: str, role_arn: str | None, external_id: str | None) -
     import botocore.session
 
     core = botocore.session.Session()
+    core.register_component("data_loader", _loader(core))
     core.set_config_variable("metadata_service_timeout", _METADATA_SECONDS)
     core.set_config_variable("metadata_service_num_attempts", _METADATA_ATTEMPTS)
     core.set_config_variable("region", region)
     if role_arn is not None:
         _assume(core, region, role_arn, external_id)
     return boto3.Session(botocore_session=core, region_name=region)
+
+
+def _loader(core: Any) -> Any:
+    from agent.aws.data import LeanLoader
+
+    more = core.get_config_variable("data_path")
+    return LeanLoader([os.path.expanduser(path) for path in more.split(os.pathsep)] if more else None)
 
 
 def _assume(core: Any, region: str, role_arn: str, external_id: str | None) -> None:
@@ -147,13 +174,29 @@ def _assume(core: Any, region: str, role_arn: str, external_id: str | None) -> N
         client_creator=lambda name, **arguments: core.create_client(
             name, **{"region_name": region, "config": _config(), **arguments}
         ),
-        source_credentials=core.get_credentials(),
+        source_credentials=_Source(core.get_component("credential_provider").load_credentials),
         role_arn=role_arn,
         extra_args={"RoleSessionName": "outlive", **({"ExternalId": external_id} if external_id else {})},
     )
     core._credentials = DeferredRefreshableCredentials(  # noqa: SLF001 - botocore shows no other way
         method="assume-role", refresh_using=fetcher.fetch_credentials
     )
+
+
+class _Source:
+    """The credentials that a role is assumed with, looked for when they are first needed."""
+
+    def __init__(self, load: Callable[[], Any]) -> None:
+        self._load = load
+        self._found: Any = None
+
+    def get_frozen_credentials(self) -> Any:
+        from botocore.exceptions import NoCredentialsError
+
+        self._found = self._found or self._load()
+        if self._found is None:
+            raise NoCredentialsError
+        return self._found.get_frozen_credentials()
 
 
 def _config() -> Any:

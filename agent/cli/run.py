@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from agent.cli.options import add_command, add_config, load_or_explain
+from agent.engine.footprint import shrink
 
 if TYPE_CHECKING:
     from agent.config.schema import Config
@@ -23,6 +24,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(options: argparse.Namespace) -> int:
+    shrink()
     config = load_or_explain(options.config)
     if config is None:
         return EXIT_CONFIGURATION

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _BUSY_TIMEOUT_MS = 5000  # bounds a wait for a reader from outside, such as a backup
+_CACHE_KIB = 256  # of pages in memory: rows are written by key and read at start
 _WAL_LIMIT_BYTES = 4 << 20  # the log file is cut back to this after a checkpoint
 
 
@@ -95,6 +96,7 @@ def _connect(path: str) -> sqlite3.Connection:
 def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
     connection.execute(f"PRAGMA journal_size_limit={_WAL_LIMIT_BYTES}")
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
