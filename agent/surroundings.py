@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from agent.aws.autoscaling import AutoScaling
-from agent.aws.errors import AwsError
+from agent.aws.errors import AwsError, Transient
 from agent.aws.metadata import DEFAULT_ENDPOINT, Metadata, MetadataDisabled, MetadataError
-from agent.aws.session import Aws, find_region
+from agent.aws.session import Aws, RegionUnknown, find_region
 from agent.config.placeholders import Facts
 from agent.config.schema import Config
 from agent.engine.backoff import Backoff
@@ -49,7 +49,10 @@ def find_place(
 
     Raises SurroundingsError, Interrupted.
     """
-    region = find_region(config.aws.region)
+    try:
+        region = find_region(config.aws.region)
+    except RegionUnknown as error:
+        raise SurroundingsError(str(error)) from error
     identity, silence = _identity(metadata, events, wait, patient=_is_ec2(metadata, root))
     region = region or identity.get("region")
     if region is None:
@@ -59,7 +62,10 @@ def find_place(
 
 
 def gather(config: Config, place: Place, needed: set[str], metadata: Metadata, aws: Aws) -> Facts:
-    """The facts that the configuration's placeholders need, and no others asked for. Raises MetadataError."""
+    """The facts that the configuration's placeholders need, and no others asked for.
+
+    Raises MetadataError and Transient: a fact that can't be had now is not one that there is none of.
+    """
     identity = place.identity
     facts = Facts(
         instance_id=place.instance_id,
@@ -83,7 +89,10 @@ def gather(config: Config, place: Place, needed: set[str], metadata: Metadata, a
 
 
 def find_group(config: Config, place: Place, metadata: Metadata, aws: Aws) -> str | None:
-    """The Auto Scaling group, by configuration, instance tag, or asking. None: in no group, or not to be known."""
+    """The Auto Scaling group, by configuration, instance tag, or asking. None: in no group, or not to be known.
+
+    Raises Transient.
+    """
     if config.drain is not None and config.drain.auto_scaling_group:
         return config.drain.auto_scaling_group
     try:
@@ -94,6 +103,8 @@ def find_group(config: Config, place: Place, metadata: Metadata, aws: Aws) -> st
         return tagged
     try:
         found = AutoScaling(aws, place.instance_id).membership()
+    except Transient:
+        raise
     except AwsError:
         return None
     return found[0] if found else None
@@ -115,7 +126,9 @@ def _identity(
     backoff = Backoff(base=0.5, cap=_WAIT_CAP)
     while True:
         try:
-            return metadata.identity(), ""
+            identity = metadata.identity()
+            events.over("waiting_for_metadata", "", said="metadata_answers", instance_id=identity["instanceId"])
+            return identity, ""
         except MetadataDisabled as error:
             return {}, str(error)
         except MetadataError as error:
@@ -148,6 +161,8 @@ def _account(aws: Aws) -> str | None:
 
     try:
         answer = call("GetCallerIdentity", aws.client("sts").get_caller_identity)
+    except Transient:
+        raise
     except AwsError:
         return None
     return str(answer["Account"])

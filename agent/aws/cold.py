@@ -24,18 +24,16 @@ def call(operation: str, function: Callable[..., Any], **arguments: Any) -> Any:
         exceptions.ProfileNotFound,
     ) as error:
         raise Denied(operation, type(error).__name__, str(error)) from error
-    except (
-        exceptions.ReadTimeoutError,
-        exceptions.ConnectionClosedError,
-        exceptions.ResponseStreamingError,
-    ) as error:
-        raise AnswerLost(operation, type(error).__name__, str(error)) from error
-    except exceptions.HTTPClientError as error:
+    except exceptions.ConnectionError as error:
         raise Unreachable(operation, type(error).__name__, str(error)) from error
+    except (exceptions.HTTPClientError, exceptions.IncompleteReadError) as error:
+        raise AnswerLost(operation, type(error).__name__, str(error)) from error
     except exceptions.ParamValidationError as error:
         raise Refused(operation, type(error).__name__, str(error)) from error
     except exceptions.BotoCoreError as error:
         raise Transient(operation, type(error).__name__, str(error)) from error
+    except RuntimeError as error:  # botocore's way to say that renewed credentials have expired, too
+        raise Denied(operation, type(error).__name__, str(error)) from error
 
 
 def _from_client_error(operation: str, error: Any) -> AwsError:

@@ -4,16 +4,19 @@ AwsError
 ├── Transient        keep the data and try again
 │   ├── Throttled      AWS asks for fewer calls: back off
 │   ├── ServerFault    AWS failed (5xx)
-│   ├── Unreachable    nothing was sent: no route, no name, refused, TLS or proxy failed
+│   ├── Unreachable    nothing was accepted: no route, no name, refused, TLS or proxy failed
 │   └── AnswerLost     sent, and no answer came: it may have been accepted, so a repeat may be a duplicate
 ├── Denied           no, wrong or expired credentials, or a policy that does not allow the call: mend the role
-├── NotFound         the group, stream, bucket, key or lifecycle action is not there
+├── NotFound         the group, stream, bucket, key or lifecycle action is not there, or in another region
 ├── Conflict         a precondition failed, or it exists already
 └── Refused          AWS will never take this request as it is: split it, or settle it as refused
 """
 
 from __future__ import annotations
 
+from agent.engine.redact import redacted
+
+_MESSAGE_CHARACTERS = 2_000  # of AWS's own text, as far as it is passed on
 _THROTTLES = frozenset(
     [
         "Throttling",
@@ -29,6 +32,8 @@ _THROTTLES = frozenset(
         "PriorRequestNotComplete",
         "ProvisionedThroughputExceededException",
         "EC2ThrottledException",
+        "ServiceQuotaExceededException",
+        "KMS.ThrottlingException",
     ]
 )
 _DENIALS = frozenset(
@@ -56,7 +61,18 @@ _DENIALS = frozenset(
     ]
 )
 _ABSENCES = frozenset(
-    ["ResourceNotFoundException", "ResourceNotFound", "NoSuchBucket", "NoSuchKey", "NoSuchUpload", "NotFound", "404"]
+    [
+        "ResourceNotFoundException",
+        "ResourceNotFound",
+        "NoSuchBucket",
+        "NoSuchKey",
+        "NoSuchUpload",
+        "NotFound",
+        "404",
+        "PermanentRedirect",
+        "TemporaryRedirect",
+        "AuthorizationHeaderMalformed",  # says which region the bucket is in
+    ]
 )
 _CONFLICTS = frozenset(
     [
@@ -80,6 +96,9 @@ _FAULTS = frozenset(
         "ServiceUnavailableException",
         "RequestTimeout",
         "RequestTimeoutException",
+        "BadDigest",  # these three: the body was damaged on its way
+        "IncompleteBody",
+        "XAmzContentSHA256Mismatch",
         "503",
         "500",
     ]
@@ -146,7 +165,8 @@ class Refused(AwsError):
 
 def from_answer(operation: str, status: int, code: str, message: str) -> AwsError:
     """The error for an answer of AWS: its HTTP status, its code, its text."""
-    return _kind(status, code, message)(operation, code, message, status)
+    text = redacted(message[:_MESSAGE_CHARACTERS])  # a signature that failed is explained with the whole request
+    return _kind(status, code, message)(operation, code, text, status)
 
 
 def _kind(status: int, code: str, message: str) -> type[AwsError]:
@@ -156,19 +176,27 @@ def _kind(status: int, code: str, message: str) -> type[AwsError]:
         (_ABSENCES, NotFound),
         (_CONFLICTS, Conflict),
         (_FAULTS, ServerFault),
+        (CLOCK_ERRORS, Transient),  # the wire has taken over AWS's time by now
     ]
     for codes, kind in tables:
         if code in codes:
             return kind
     if "Rate exceeded" in message:
         return Throttled
-    by_status: dict[int, type[AwsError]] = {
-        401: Denied,
-        403: Denied,
-        404: NotFound,
-        408: ServerFault,
-        409: Conflict,
-        412: Conflict,
-        429: Throttled,
-    }
-    return by_status.get(status, ServerFault if status >= 500 or status == 0 else Refused)
+    if code.startswith("KMS"):  # the key is disabled, deleted or not ours: nothing is wrong with the data
+        return Denied
+    if 300 <= status < 400:
+        return NotFound
+    return _BY_STATUS.get(status, ServerFault if status >= 500 or status == 0 else Refused)
+
+
+_BY_STATUS: dict[int, type[AwsError]] = {
+    401: Denied,
+    403: Denied,
+    404: NotFound,
+    407: Unreachable,  # a proxy wants to know who we are
+    408: ServerFault,
+    409: Conflict,
+    412: Conflict,
+    429: Throttled,
+}

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from agent.aws.cold import call
-from agent.aws.errors import Conflict, from_answer
+from agent.aws.errors import AnswerLost, Conflict, from_answer
 from agent.aws.session import Aws
 
 _HEADERS = {"X-Amz-Target": "Logs_20140328.PutLogEvents", "Content-Type": "application/x-amz-json-1.1"}
@@ -50,7 +50,9 @@ class Logs:
         answer = wire.send("PutLogEvents", "POST", "/", headers, body, digest=digest.hexdigest())
         document = _json(answer.body)
         if answer.status != 200:
-            raise from_answer("PutLogEvents", answer.status, *_error(document))
+            raise from_answer("PutLogEvents", answer.status, *_error(document or {}, answer.headers))
+        if document is None:
+            raise AnswerLost("PutLogEvents", "NotJson", "status 200 without a JSON object: that was not AWS", 200)
         return _accepted(document.get("rejectedLogEventsInfo") or {}, events, digest.digest())
 
     def create_group(self, name: str, log_class: str | None, kms_key: str | None, tags: Mapping[str, str]) -> bool:
@@ -87,18 +89,23 @@ class Logs:
         return True
 
 
-def _json(body: bytes) -> dict[str, Any]:
+def _json(body: bytes) -> dict[str, Any] | None:
+    """The JSON object of an answer; None if it is none."""
     try:
-        document = orjson.loads(body or b"{}")
+        document = orjson.loads(body)
     except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
+        return None
+    return document if isinstance(document, dict) else None
 
 
-def _error(document: Mapping[str, Any]) -> tuple[str, str]:
-    """Code and message of a JSON error; the code may be qualified by a namespace or an address."""
-    code = str(document.get("__type", "")).rpartition("#")[2].partition(":")[0]
-    return code, str(document.get("message") or document.get("Message") or "")
+def _error(document: Mapping[str, Any], headers: Mapping[str, str]) -> tuple[str, str]:
+    """Code and message of a JSON error. The code may have a namespace before it and an address after it.
+
+    Source: smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html, operation error serialization.
+    """
+    code = str(document.get("__type") or headers.get("x-amzn-errortype") or document.get("code") or "")
+    message = document.get("message") or document.get("Message") or ""
+    return code.partition(":")[0].rpartition("#")[2], str(message)
 
 
 def _accepted(rejected: Mapping[str, Any], events: int, digest: bytes) -> Accepted:

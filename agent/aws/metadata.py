@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
+from agent.aws.answers import read_whole
 from agent.engine.clock import Clock
 
 DEFAULT_ENDPOINT = "http://169.254.169.254"
@@ -21,6 +22,7 @@ _TOKEN_SECONDS = 21_600  # the longest life of a session token
 _ANSWER_BYTES = 256 << 10  # bounds an answer; the identity document has about 500 bytes
 _CALL_SECONDS = 2.0  # a container behind one hop too many gets no answer at all
 _PATH_SAFE = "/-_.~:@=+,"
+_FAILURES = (OSError, http.client.HTTPException, ValueError)  # ValueError: no UTF-8, or an endpoint that is none
 
 
 class MetadataError(Exception):
@@ -66,8 +68,8 @@ class Metadata:
             raise MetadataUnavailable(
                 f"{self.endpoint}: the instance identity document is absent or garbled"
             ) from None
-        if not isinstance(document, dict):
-            raise MetadataUnavailable(f"{self.endpoint}: the instance identity document is no object")
+        if not isinstance(document, dict) or not document.get("instanceId"):
+            raise MetadataUnavailable(f"{self.endpoint}: the instance identity document names no instance")
         return {str(key): str(value) for key, value in document.items() if value is not None}
 
     def identity_signature(self) -> str | None:
@@ -109,7 +111,7 @@ class Metadata:
             status, token = self._ask("PUT", "/latest/api/token", headers)
             if status == 403:
                 raise MetadataDisabled(f"{self.endpoint} answers 403: the metadata service is disabled")
-            if status != 200 or not token or not token.isprintable():
+            if status != 200 or not token or not (token.isascii() and token.isprintable()):
                 raise MetadataUnavailable(f"{self.endpoint} gives no session token (status {status})")
             self._token = token
             self._renew_at = self._clock.monotonic() + _TOKEN_SECONDS / 2
@@ -120,28 +122,27 @@ class Metadata:
         kept = self._connection is not None
         try:
             return self._exchange(method, path, headers)
-        except (OSError, http.client.HTTPException) as error:
+        except _FAILURES as error:
             self._drop()
             if not kept or isinstance(error, TimeoutError):
                 raise self._unavailable(error) from None
         try:
             return self._exchange(method, path, headers)
-        except (OSError, http.client.HTTPException) as error:
+        except _FAILURES as error:
             self._drop()
             raise self._unavailable(error) from None
 
     def _exchange(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
         if self._connection is None:
             parts = urlsplit(self.endpoint)
+            if not parts.hostname:
+                raise ValueError("AWS_EC2_METADATA_SERVICE_ENDPOINT must be http://host[:port]")
             kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-            self._connection = kind(parts.hostname or "", parts.port, timeout=_CALL_SECONDS)
+            self._connection = kind(parts.hostname, parts.port, timeout=_CALL_SECONDS)
         self._connection.request(method, path, headers=headers)
         response = self._connection.getresponse()
-        body = response.read(_ANSWER_BYTES)
-        if not response.isclosed():
-            self._drop()
-            raise http.client.HTTPException("the answer is too long")
-        return response.status, body.decode("utf-8", "replace").strip()
+        body = read_whole(response, _ANSWER_BYTES)
+        return response.status, body.decode("utf-8").strip()
 
     def _unavailable(self, error: Exception) -> MetadataUnavailable:
         return MetadataUnavailable(f"{self.endpoint} does not answer: {type(error).__name__}: {error}")

@@ -10,19 +10,21 @@ from __future__ import annotations
 import hashlib
 import http.client
 import select
+import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
 from botocore.awsrequest import AWSRequest
 
 from agent import __version__
+from agent.aws.answers import read_whole
 from agent.aws.errors import AnswerLost, Denied, Unreachable
 from agent.engine.clock import Clock
 
@@ -30,6 +32,9 @@ UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 USER_AGENT = f"outlive/{__version__}"
 _CONNECT_SECONDS = 5.0
 _IDLE_CONNECTIONS = 16  # kept open by one wire
+_IDLE_SECONDS = (
+    60.0  # that one is kept unused: NAT gateways forget it after 350 s and say so only to the next request
+)
 _ANSWER_BYTES = 8 << 20  # bounds the body of an answer
 _BLOCK_BYTES = 256 << 10  # of a streamed body, handed to the socket at once
 _SKEW_SECONDS = 240.0  # a clock further off than this is corrected; AWS allows 5 minutes
@@ -68,9 +73,11 @@ class Wire:
         self._clock = clock
         self._skew = 0.0
         self._lock = threading.Lock()
-        self._idle: list[http.client.HTTPConnection] = []
+        self._idle: dict[http.client.HTTPConnection, float] = {}  # since when, oldest first
         self._busy: set[http.client.HTTPConnection] = set()
+        self._closed = False
         self._parts = urlsplit(route.url)
+        self._proxy = _parse_proxy(route.proxy)
         self._context: ssl.SSLContext | None = None
 
     def send(
@@ -88,7 +95,7 @@ class Wire:
 
         `timeout` bounds connecting and each read and write, in seconds. A body made of blocks needs a
         Content-Length header and a digest (or UNSIGNED_PAYLOAD). Raises Denied without credentials, Unreachable,
-        AnswerLost; any answer of AWS, also an error, is returned.
+        AnswerLost, and what making the blocks raises; any answer of AWS, also an error, is returned.
         """
         if digest is None:
             digest = hashlib.sha256(body if isinstance(body, bytes) else b"").hexdigest()
@@ -100,11 +107,14 @@ class Wire:
         return answer
 
     def close(self) -> None:
-        """Close every connection; a call under way ends in AnswerLost."""
+        """Close every connection, for good: a call under way ends in AnswerLost, a later one in Unreachable."""
         with self._lock:
-            connections = [*self._idle, *self._busy]
-            self._idle.clear()
-        for connection in connections:
+            self._closed = True
+            idle, self._idle = self._idle, {}
+            busy = list(self._busy)
+        for connection in idle:
+            connection.close()
+        for connection in busy:
             _sever(connection)
 
     def _sign(
@@ -130,72 +140,99 @@ class Wire:
     ) -> Answer:
         connection, fresh = self._connection(operation, timeout)
         try:
-            _transmit(connection, method, self._target(target), headers, body)
+            whole = _transmit(connection, method, self._target(target), {**headers, **self._plain_proxy()}, body)
             response = connection.getresponse()
             answer = Answer(
                 response.status,
                 {name.lower(): value for name, value in response.getheaders()},
-                response.read(_ANSWER_BYTES),
+                read_whole(response, _ANSWER_BYTES),
             )
         except (OSError, http.client.HTTPException) as error:
             self._discard(connection)
             where = "a new" if fresh else "a kept"
             raise AnswerLost(operation, type(error).__name__, f"{error} (on {where} connection)") from error
+        except _SourceFailed as failed:
+            self._discard(connection)
+            raise failed.error from None
         except BaseException:
             self._discard(connection)
             raise
-        self._keep(connection, response)
+        self._keep(connection, reusable=whole)
         return answer
 
     def _target(self, target: str) -> str:
         """Plain HTTP through a proxy names the whole URL."""
-        return self._origin() + target if self.route.proxy and self._parts.scheme == "http" else target
+        return self._origin() + target if self._proxy and self._parts.scheme == "http" else target
+
+    def _plain_proxy(self) -> dict[str, str]:
+        """What plain HTTP through a proxy says to the proxy itself; it is no part of what is signed."""
+        return _proxy_headers(self._proxy) if self._proxy and self._parts.scheme == "http" else {}
 
     def _connection(self, operation: str, timeout: float) -> tuple[http.client.HTTPConnection, bool]:
         """An idle connection that the other side has not closed, or a new one."""
         with self._lock:
             while self._idle:
-                connection = self._idle.pop()
-                if not _is_stale(connection):
+                connection, since = self._idle.popitem()
+                if self._clock.monotonic() - since < _IDLE_SECONDS and not _is_stale(connection):
                     connection.sock.settimeout(timeout)
                     self._busy.add(connection)
                     return connection, False
                 connection.close()
         connection = self._dial(operation, timeout)
         with self._lock:
-            self._busy.add(connection)
-        return connection, True
+            if not self._closed:
+                self._busy.add(connection)
+                return connection, True
+        connection.close()
+        raise Unreachable(operation, "Closed", "the agent is ending")
 
     def _dial(self, operation: str, timeout: float) -> http.client.HTTPConnection:
-        connection = self._new_connection()
+        connection = self._new_connection(operation, min(timeout, _CONNECT_SECONDS))
         try:
             connection.connect()
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, UnicodeError) as error:  # UnicodeError: no name of a host
             connection.close()
             raise Unreachable(operation, type(error).__name__, f"{self.route.url}: {error}") from error
         connection.sock.settimeout(timeout)
         return connection
 
-    def _new_connection(self) -> http.client.HTTPConnection:
-        proxy = urlsplit(self.route.proxy) if self.route.proxy else None
-        near = proxy or self._parts
-        host, port = near.hostname or "", near.port
+    def _new_connection(self, operation: str, timeout: float) -> http.client.HTTPConnection:
+        host, port = self._near(operation)
         if self._parts.scheme != "https":
-            return http.client.HTTPConnection(host, port, timeout=_CONNECT_SECONDS, blocksize=_BLOCK_BYTES)
-        if self._context is None:
-            self._context = ssl.create_default_context(cafile=self.route.ca_bundle)
-        secure = http.client.HTTPSConnection(
-            host, port, timeout=_CONNECT_SECONDS, context=self._context, blocksize=_BLOCK_BYTES
-        )
-        if proxy is not None:
-            secure.set_tunnel(self._parts.hostname or "", self._parts.port or 443, headers=_proxy_headers(proxy))
+            return http.client.HTTPConnection(host, port, timeout=timeout, blocksize=_BLOCK_BYTES)
+        context = self._tls(operation)
+        secure = http.client.HTTPSConnection(host, port, timeout=timeout, context=context, blocksize=_BLOCK_BYTES)
+        if self._proxy is not None:
+            headers = _proxy_headers(self._proxy)
+            secure.set_tunnel(self._parts.hostname or "", self._parts.port or 443, headers=headers)
         return secure
 
-    def _keep(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
+    def _near(self, operation: str) -> tuple[str, int | None]:
+        """Where to connect to: the proxy, or the endpoint itself (None: its scheme's own port)."""
+        try:
+            if self._proxy is None:
+                return self._parts.hostname or "", self._parts.port
+            if self._proxy.scheme == "http" and self._proxy.hostname:
+                return self._proxy.hostname, self._proxy.port or 80
+        except ValueError as error:
+            raise Unreachable(operation, "InvalidPort", str(error)) from error
+        raise Unreachable(operation, "InvalidProxy", "HTTPS_PROXY must be http://[user:password@]host[:port]")
+
+    def _tls(self, operation: str) -> ssl.SSLContext:
+        if self._context is None:
+            bundle = self.route.ca_bundle
+            try:
+                self._context = ssl.create_default_context(cafile=bundle)
+            except OSError as error:
+                raise Unreachable(operation, type(error).__name__, f"AWS_CA_BUNDLE {bundle}: {error}") from error
+        return self._context
+
+    def _keep(self, connection: http.client.HTTPConnection, *, reusable: bool) -> None:
         with self._lock:
             self._busy.discard(connection)
-            if response.isclosed() and connection.sock is not None and len(self._idle) < _IDLE_CONNECTIONS:
-                self._idle.append(connection)
+            open_ = connection.sock is not None and not self._closed
+            if reusable and open_ and len(self._idle) < _IDLE_CONNECTIONS:
+                self._idle[connection] = self._clock.monotonic()
                 return
         connection.close()
 
@@ -230,34 +267,67 @@ class _Signer(SigV4Auth):
         return path or "/"
 
 
+class _SourceFailed(Exception):
+    """A block of a body could not be made, which is no failure of the connection."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 def _transmit(
     connection: http.client.HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: Body
-) -> None:
-    """Send the request; if the other side stops listening in the middle, its answer may still say why."""
+) -> bool:
+    """Send the request; whether all of it went.
+
+    If the other side stops listening in the middle, its answer may still say why.
+    """
     try:
-        connection.request(method, target, body if isinstance(body, bytes) else body(), headers)
+        connection.request(method, target, body if isinstance(body, bytes) else _blocks(body), headers)
     except (BrokenPipeError, ConnectionResetError):
-        if connection.sock is None or not select.select([connection.sock], [], [], 0.5)[0]:
+        if connection.sock is None or not _is_readable(connection.sock, 0.5):
             raise
+        return False
+    return True
+
+
+def _blocks(body: Callable[[], Iterable[bytes]]) -> Iterator[bytes]:
+    try:
+        yield from body()
+    except OSError as error:
+        raise _SourceFailed(error) from error
 
 
 def _is_stale(connection: http.client.HTTPConnection) -> bool:
     """An idle connection with something to read was closed, or speaks out of turn."""
-    return connection.sock is None or bool(select.select([connection.sock], [], [], 0)[0])
+    return connection.sock is None or _is_readable(connection.sock, 0.0)
+
+
+def _is_readable(sock: socket.socket, seconds: float) -> bool:
+    """By poll(2): select(2) knows only the first 1024 descriptors, and logs may hold thousands open."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def _sever(connection: http.client.HTTPConnection) -> None:
-    import socket
-
+    """End a connection under its user's hands. Not by SSLSocket.shutdown, which would go on in plain text."""
     sock = connection.sock
     if sock is not None:
         try:
-            sock.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
         except OSError:
             return
 
 
-def _proxy_headers(proxy: Any) -> dict[str, str]:
+def _parse_proxy(proxy: str | None) -> SplitResult | None:
+    """A proxy may be written without its scheme, as host:port."""
+    if not proxy:
+        return None
+    return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def _proxy_headers(proxy: SplitResult) -> dict[str, str]:
     if not proxy.username:
         return {}
     from base64 import b64encode

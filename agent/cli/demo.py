@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 
 from agent.cli.options import add_command
@@ -23,6 +24,8 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as error:
         print(f"outlive: the demo needs the Python package {error.name}: pip install {error.name}", file=sys.stderr)
         return 1
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode shows question marks, not a traceback
     return perform(Settings(keep=options.keep, pace=options.pace), Console())
 
 

@@ -10,16 +10,17 @@ import re
 import sys
 import threading
 from collections import Counter
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal, TextIO
 
 import structlog
 
 from agent.engine.clock import Clock
+from agent.engine.redact import redacted
 
 Level = Literal["debug", "info", "warning", "error"]
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # also what turns a line round
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _REMINDERS = 4096  # standing troubles remembered at once; the oldest is forgotten first
 _FIRST_REMINDER = 60.0  # seconds until a standing trouble is said again; doubles each time
@@ -40,7 +41,7 @@ class Events:
         """Log `event` with its fields and, where a counter is named, move it by `by`."""
         if counter is not None:
             self.count(counter, by)
-        getattr(self._logger, level)(event, **fields)
+        self._write(level, event, fields)
 
     def count(self, counter: str, by: int = 1) -> None:
         """Move a counter without a log line: for what happens too often to be said each time."""
@@ -56,19 +57,26 @@ class Events:
             self.count(counter)
         silenced = self._due(event, key)
         if silenced is not None:
-            getattr(self._logger, level)(event, **fields, **({"times": silenced} if silenced > 1 else {}))
+            self._write(level, event, {**fields, "times": silenced} if silenced > 1 else fields)
 
     def over(self, event: str, key: str, /, said: str | None = None, **fields: Any) -> None:
         """The trouble `event` of `key` has ended: say `said` if the trouble had been said."""
         with self._lock:
             standing = self._standing.pop((event, key), None)
         if standing is not None and said is not None:
-            self._logger.info(said, seconds=round(self._clock.monotonic() - standing.since, 3), **fields)
+            self._write("info", said, {**fields, "seconds": round(self._clock.monotonic() - standing.since, 3)})
 
     def counters(self) -> dict[str, int]:
         """All counters by name, as they stand now."""
         with self._lock:
             return dict(sorted(self._counters.items()))
+
+    def _write(self, level: Level, event: str, fields: Mapping[str, Any]) -> None:
+        """A log that can't be written (closed, broken, on a full disk) is counted; it never stops the work."""
+        try:
+            getattr(self._logger, level)(event, **fields)
+        except (OSError, ValueError):  # ValueError: the stream is closed
+            self.count("log_lines_lost")
 
     def _due(self, event: str, key: str) -> int | None:
         now = self._clock.monotonic()
@@ -105,42 +113,62 @@ class _Standing:
 def make_logger(level: str = "info", stream: TextIO | None = None) -> Any:
     """A structlog logger on `stream` (stderr): JSON lines, or pretty where a person looks on."""
     out = sys.stderr if stream is None else stream
-    pretty = out.isatty()
-    renderer: Any = structlog.dev.ConsoleRenderer() if pretty else _json_renderer()
     return structlog.wrap_logger(
         structlog.PrintLogger(out),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _escape_control_characters,
-            *([] if pretty else [structlog.processors.format_exc_info]),
-            renderer,
+            structlog.processors.format_exc_info,
+            _make_harmless,
+            _pretty_renderer() if out.isatty() else _json_renderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         cache_logger_on_first_use=True,
     )
 
 
+def _pretty_renderer() -> Any:
+    """For a terminal; tracebacks come as text, without the values of local variables."""
+    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+
+
 def _json_renderer() -> Any:
     import orjson
 
-    def dumps(event: Any, default: Any = str, **_: Any) -> str:
-        return orjson.dumps(event, default=default, option=orjson.OPT_NON_STR_KEYS).decode()
+    def dumps(event: Any, **_: Any) -> str:
+        return orjson.dumps(event).decode()
 
     return structlog.processors.JSONRenderer(serializer=dumps)
 
 
-def _escape_control_characters(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
-    """File names and AWS's messages may be an enemy's: no terminal sequence and no forged line gets through."""
-    return {key: _escaped(value) if key != "exc_info" else value for key, value in event.items()}
+def _make_harmless(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
+    """File names and AWS's messages may be an enemy's: no terminal sequence and no forged line gets through.
+
+    Nor does a secret. Only a traceback keeps its line ends.
+    """
+    return {key: _traceback(value) if key == "exception" else _escaped(value) for key, value in event.items()}
+
+
+def _traceback(text: str) -> str:
+    return "\n".join(_escaped(line) for line in text.split("\n"))
 
 
 def _escaped(value: Any) -> Any:
+    """The value as JSON has it: text without control characters, numbers of up to 64 bits, lists, maps."""
     if isinstance(value, str):
-        plain = value.encode("utf-8", "backslashreplace").decode()
-        return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", plain)
-    if isinstance(value, dict):
-        return {str(_escaped(str(key))): _escaped(inner) for key, inner in value.items()}
+        plain = redacted(value).encode("utf-8", "backslashreplace").decode()
+        return _CONTROL.sub(_escape, plain)
+    if value is None or isinstance(value, float):
+        return value
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
+        return value
+    if isinstance(value, Mapping):
+        return {_escaped(str(key)): _escaped(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_escaped(inner) for inner in value]
-    return value
+    return _escaped(str(value))
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

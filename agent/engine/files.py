@@ -1,8 +1,11 @@
 """The one way to open a user's file: a walk by directory descriptors, since enemies may place files and links.
 
 Between a check by name and an open by name anything can be swapped; between two steps of a walk by descriptors
-nothing can. openat2 would say it in one call, but a seccomp filter of systemd (RestrictSUIDSGID) answers it with
-ENOSYS. Sources: open(2), path_resolution(7), systemd.exec(5).
+nothing can. What is found is looked at before it is opened: the mere opening of a device moves it, and that of a
+FIFO lets go a writer that waits for its true reader.
+
+openat2 would say the walk in one call, but a seccomp filter of systemd (RestrictSUIDSGID) answers it with ENOSYS.
+Sources: open(2), path_resolution(7), systemd.exec(5).
 """
 
 from __future__ import annotations
@@ -10,12 +13,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import closing
 from dataclasses import dataclass
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_LEAF = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NODE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC  # names a file of any kind, also a link, without opening it
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # O_NONBLOCK: another's lease does not hold us up
 _MAX_LINKS = 40  # links followed in one path, as the kernel's own bound (path_resolution(7))
-_CAP_DAC_READ_SEARCH = 2  # bit of capabilities(7); root holds it too
+_MAX_DEPTH = 256  # directories below the root; bounds the descriptors that a walk holds
+_READS_ALL = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH of capabilities(7); root holds both
 
 
 class FileRefused(OSError):
@@ -24,6 +30,7 @@ class FileRefused(OSError):
     FileRefused (an OSError, errno set)
     ├── LinkRefused   a symbolic link that policy does not follow: name the target itself in the configuration
     ├── NotRegular    a FIFO, socket, device or directory: exclude it
+    ├── TooDeep       more directories below the root than a walk goes down: begin the path further below
     └── ManyLinks     a file with several names, while this process may read everything: exclude it, or run
                       without CAP_DAC_READ_SEARCH
     """
@@ -41,6 +48,13 @@ class NotRegular(FileRefused):
 
     def __init__(self, path: str) -> None:
         super().__init__(errno.EINVAL, "not a regular file", path)
+
+
+class TooDeep(FileRefused):
+    """Too many directories, one in the other."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(errno.ENAMETOOLONG, f"more than {_MAX_DEPTH} directories below its root", path)
 
 
 class ManyLinks(FileRefused):
@@ -70,104 +84,120 @@ INSIDE_LINKS = Links(inside=True)
 def open_regular(root: str, relative: str, links: Links = NO_LINKS, *, privileged: bool | None = None) -> int:
     """A descriptor, for reading, of the regular file `relative` below the directory `root`.
 
-    Links in `root` are the administrator's and resolved. Raises FileRefused, or OSError as open(2) does.
-    `privileged` says whether this process may read every file (None: look).
+    Links in `root` are the administrator's and resolved. Raises FileRefused, or OSError as open(2) does;
+    BlockingIOError where another process holds a lease on the file (fcntl(2)). `privileged` says whether this
+    process may read every file (None: look).
     """
-    walk = _Walk(root, relative, links)
-    try:
-        descriptor = walk.open()
-    finally:
-        walk.close()
-    try:
-        _check(descriptor, os.path.join(root, relative), may_read_everything() if privileged is None else privileged)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+    path = os.path.join(root, relative)
+    parts = _components(relative, path)
+    with closing(_Walk(root, parts, path, links)) as walk:
+        node = walk.find()
+        try:
+            walk.judge(node)
+            _check(node, path, privileged)
+            return _open_for_reading(node, path)
+        finally:
+            os.close(node)
 
 
 def may_read_everything() -> bool:
-    """Whether this process holds CAP_DAC_READ_SEARCH in effect (capabilities(7))."""
+    """Whether this process may read what no permission grants it (capabilities(7))."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as status:
         for line in status:
             if line.startswith("CapEff:"):
-                return bool(int(line.split()[1], 16) >> _CAP_DAC_READ_SEARCH & 1)
+                return bool(int(line.split()[1], 16) & _READS_ALL)
     return os.geteuid() == 0
 
 
-def _check(descriptor: int, path: str, privileged: bool) -> None:
-    found = os.fstat(descriptor)
+def _check(node: int, path: str, privileged: bool | None) -> None:
+    found = os.fstat(node)
     if not stat.S_ISREG(found.st_mode):
         raise NotRegular(path)
-    if privileged and found.st_nlink > 1:
+    if found.st_nlink > 1 and (may_read_everything() if privileged is None else privileged):
         raise ManyLinks(path)
+
+
+def _open_for_reading(node: int, path: str) -> int:
+    """The very file that was looked at, by its descriptor: its name may be another's by now (proc_pid_fd(5))."""
+    try:
+        descriptor = os.open(f"/proc/self/fd/{node}", _READ)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
     os.set_blocking(descriptor, True)
+    return descriptor
 
 
 class _Walk:
     """One walk from a root, component by component; `..` of a link's target goes back up the descriptors."""
 
-    def __init__(self, root: str, relative: str, links: Links) -> None:
-        self._path = os.path.join(root, relative)
+    def __init__(self, root: str, parts: list[str], path: str, links: Links) -> None:
+        self._path = path
         self._links = links
-        self._stack = [os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
-        self._floor = 1  # descriptors that belong to the root itself
-        self._todo = _components(relative, self._path)
+        self._todo = parts
         self._followed: list[tuple[int, int]] = []  # owners of each link followed and of its directory
+        self._stack = [os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]  # from the root to here
 
-    def open(self) -> int:
-        while len(self._todo) > 1:
-            self._enter(self._todo.pop(0))
-        leaf = self._todo.pop(0) if self._todo else "."
-        try:
-            descriptor = os.open(leaf, _LEAF, dir_fd=self._stack[-1])
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise OSError(error.errno, error.strerror, self._path) from None
-            self._follow(leaf)
-            return self.open()
-        self._judge(descriptor)
-        return descriptor
+    def find(self) -> int:
+        """A descriptor (O_PATH) of what the name leads to, which is no link."""
+        while self._todo:
+            name = self._todo.pop(0)
+            if name == "..":
+                self._leave()
+            elif self._todo:
+                self._enter(name)
+            else:
+                node = self._open(name, _NODE)
+                if not _is_link(node):
+                    return node
+                self._follow(node)
+        return os.dup(self._stack[-1])
+
+    def judge(self, node: int) -> None:
+        """Each link followed, and its directory, must belong to root or to the owner of what it led to."""
+        if not self._links.owned:
+            return
+        trusted = {0, os.fstat(node).st_uid}
+        if any(not trusted.issuperset(owners) for owners in self._followed):
+            raise LinkRefused(self._path, "it belongs to neither root nor the owner of its target")
 
     def close(self) -> None:
-        for descriptor in self._stack:
-            os.close(descriptor)
+        while self._stack:
+            os.close(self._stack.pop())
 
     def _enter(self, name: str) -> None:
-        if name == "..":
-            self._leave()
-            return
         try:
-            self._stack.append(os.open(name, _DIRECTORY, dir_fd=self._stack[-1]))
-        except OSError as error:
-            if error.errno != errno.ENOTDIR or not self._is_link(name):
-                raise OSError(error.errno, error.strerror, self._path) from None
-            self._follow(name)
+            directory = self._open(name, _DIRECTORY)
+        except NotADirectoryError:
+            node = self._open(name, _NODE)
+            if not _is_link(node):
+                os.close(node)
+                raise
+            self._follow(node)
+            return
+        self._stack.append(directory)
+        if len(self._stack) > _MAX_DEPTH:
+            raise TooDeep(self._path)
 
     def _leave(self) -> None:
         """One directory up, which only a link's target may ask for."""
-        if len(self._stack) > self._floor:
+        if len(self._stack) > 1:
             os.close(self._stack.pop())
         elif self._links.inside:
             raise LinkRefused(self._path, "its target lies outside the tree")
         else:
-            above = os.open("..", _DIRECTORY, dir_fd=self._stack[-1])
-            os.close(self._stack.pop())
-            self._stack.append(above)
+            self._stand_in(self._open("..", _DIRECTORY))
 
-    def _is_link(self, name: str) -> bool:
-        return stat.S_ISLNK(os.stat(name, dir_fd=self._stack[-1], follow_symlinks=False).st_mode)
-
-    def _follow(self, name: str) -> None:
-        """Put the target of the link `name` in its place on the way."""
-        if not (self._links.owned or self._links.inside):
-            raise LinkRefused(self._path, "links are not followed here")
-        if len(self._followed) >= _MAX_LINKS:
-            raise LinkRefused(self._path, "too many links")
-        here = self._stack[-1]
-        link = os.stat(name, dir_fd=here, follow_symlinks=False)
-        self._followed.append((link.st_uid, os.fstat(here).st_uid))
-        target = os.readlink(name, dir_fd=here)
+    def _follow(self, link: int) -> None:
+        """Put the link's target in its place on the way. The descriptor `link` is closed."""
+        try:
+            if not (self._links.owned or self._links.inside):
+                raise LinkRefused(self._path, "links are not followed here")
+            if len(self._followed) >= _MAX_LINKS:
+                raise LinkRefused(self._path, "too many links")
+            self._followed.append((os.fstat(link).st_uid, os.fstat(self._stack[-1]).st_uid))
+            target = os.readlink("", dir_fd=link)
+        finally:
+            os.close(link)
         if target.startswith("/"):
             self._start_over()
         self._todo[:0] = [part for part in target.split("/") if part not in ("", ".")]
@@ -175,18 +205,22 @@ class _Walk:
     def _start_over(self) -> None:
         if self._links.inside:
             raise LinkRefused(self._path, "its target is an absolute path")
-        self.close()
-        self._stack = [os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
+        self._stand_in(os.open("/", _DIRECTORY))
 
-    def _judge(self, descriptor: int) -> None:
-        """Each link followed, and its directory, must belong to root or to the owner of what it led to."""
-        if not self._links.owned or not self._followed:
-            return
-        trusted = {0, os.fstat(descriptor).st_uid}
-        for link_owner, directory_owner in self._followed:
-            if link_owner not in trusted or directory_owner not in trusted:
-                os.close(descriptor)
-                raise LinkRefused(self._path, "it belongs to neither root nor the owner of its target")
+    def _stand_in(self, directory: int) -> None:
+        """Go on from a directory that is not below the root."""
+        self.close()
+        self._stack = [directory]
+
+    def _open(self, name: str, flags: int) -> int:
+        try:
+            return os.open(name, flags, dir_fd=self._stack[-1])
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._path) from None
+
+
+def _is_link(node: int) -> bool:
+    return stat.S_ISLNK(os.fstat(node).st_mode)
 
 
 def _components(relative: str, path: str) -> list[str]:

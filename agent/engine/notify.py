@@ -9,6 +9,8 @@ import os
 import socket
 from collections.abc import Mapping
 
+_SEND_SECONDS = 1.0  # for a service manager whose queue is full: a lost READY would end the service
+
 
 class ServiceNotifier:
     """Speaks to the service manager if there is one; silent otherwise."""
@@ -43,11 +45,11 @@ class ServiceNotifier:
         if self._address is None:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            sock.setblocking(False)
+            sock.settimeout(_SEND_SECONDS)
             try:
-                sock.sendto(message.encode(), self._address)
+                sock.sendto(message.encode("utf-8", "backslashreplace"), self._address)
             except OSError:
-                return  # a manager that is gone or busy is no reason to stop working
+                return  # a manager that is gone or too busy is no reason to stop working
 
 
 def _address(value: str) -> str | None:

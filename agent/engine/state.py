@@ -1,7 +1,8 @@
 """The state directory: one agent's, one instance's. State of another instance, or damaged, is set aside.
 
 An image may carry the state of the instance it was made of. Cursors of another instance would skip this one's
-data, so they are moved away, never used and never deleted.
+data, so they are moved away, never used and never deleted. Where the directory can't be
+written, state lives in memory and that is said: a full disk does not stop what carries data off it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import closing
 
 from agent.engine.clock import Clock
 from agent.engine.database import Database, DatabaseDamaged, DatabaseError
@@ -19,7 +21,8 @@ _META = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT N
 _STATE = "state.db"
 _LOCK = "lock"
 _SET_ASIDE = "set-aside"
-_KEPT_SETS = 5  # set-aside states kept; older ones are removed
+_DAMAGED = "damaged"
+_KEPT_DAMAGED = 5  # damaged databases kept for a look at them; older ones are removed
 
 
 class StateError(Exception):
@@ -45,7 +48,8 @@ class StateDirectory:
 
     def __init__(self, path: str, events: Events, lock: int | None, durable: bool) -> None:
         self.path = path
-        self.durable = durable  # False: the directory can't be written; state lives in memory until the end
+        self.durable = durable  # False: some of the state lives in memory until the end
+        self._in_memory = not durable  # all of it
         self._events = events
         self._lock = lock
         self._databases: list[Database] = []
@@ -57,20 +61,13 @@ class StateDirectory:
         Raises StateBusy. A directory that can't be written is an event, not an error: shipping goes on with the
         cursors in memory.
         """
+        state = cls(path, events, None, durable=True)
         try:
-            lock = _lock(path)
-        except OSError as error:
-            events.say(
-                "error",
-                "state_not_durable",
-                counter="state_failures",
-                directory=path,
-                error=str(error),
-                hint="make it writable for the agent's user and restart; until then a restart sends data twice",
-            )
-            return cls(path, events, None, durable=False)
-        state = cls(path, events, lock, durable=True)
-        state._bind(instance_id, clock)
+            state._lock = _lock(path)
+            state._bind(instance_id, clock)
+        except (OSError, DatabaseError) as error:
+            state._in_memory = True  # nothing in the directory is known to be ours
+            state._say_not_durable(error)
         return state
 
     def database(self, name: str) -> Database:
@@ -91,12 +88,30 @@ class StateDirectory:
             self._lock = None
 
     def _open_database(self, name: str) -> Database:
-        if not self.durable:
+        if self._in_memory:
             return Database(":memory:")
+        try:
+            return self._open_file(name)
+        except (OSError, DatabaseError) as error:
+            self._say_not_durable(error)
+            return Database(":memory:")
+
+    def _say_not_durable(self, error: Exception) -> None:
+        self.durable = False
+        self._events.say(
+            "error",
+            "state_not_durable",
+            counter="state_failures",
+            directory=self.path,
+            error=str(error),
+            hint="make it writable for the agent's user, or free space; then restart, which sends data twice",
+        )
+
+    def _open_file(self, name: str) -> Database:
         try:
             return Database(self.file(name))
         except DatabaseDamaged as error:
-            self._set_aside([name, f"{name}-wal", f"{name}-shm"], "damaged")
+            self._set_aside([name, f"{name}-wal", f"{name}-shm"], _DAMAGED)
             self._events.say(
                 "error",
                 "state_damaged",
@@ -104,27 +119,14 @@ class StateDirectory:
                 error=str(error),
                 hint="it was set aside; what it knew as sent may be sent again",
             )
-        except DatabaseError as error:
-            self._events.say(
-                "error",
-                "state_not_durable",
-                counter="state_failures",
-                error=str(error),
-                hint="free space or mend the disk, then restart; until then a restart sends data twice",
-            )
-            return Database(":memory:")
         return Database(self.file(name))
 
     def _bind(self, instance_id: str, clock: Clock) -> None:
-        database = self._open_database(_STATE)
-        owner, schema = _owner(database)
-        if owner in (None, instance_id) and schema <= SCHEMA:
-            _write_owner(database, instance_id, clock)
-            database.close()
+        """Make the directory this instance's. Raises OSError, DatabaseError."""
+        owner, schema = self._claim(instance_id, clock)
+        if owner == instance_id and schema <= SCHEMA:
             return
-        database.close()
-        reason = f"of-{owner}" if owner != instance_id else f"schema-{schema}"
-        self._set_aside([name for name in os.listdir(self.path) if name not in (_LOCK, _SET_ASIDE)], reason)
+        self._set_aside(self._contents(), f"of-{owner}" if owner != instance_id else f"schema-{schema}")
         self._events.say(
             "warning",
             "foreign_state_set_aside",
@@ -133,9 +135,21 @@ class StateDirectory:
             instance_id=instance_id,
             schema=schema,
         )
-        database = self._open_database(_STATE)
-        _write_owner(database, instance_id, clock)
-        database.close()
+        self._claim(instance_id, clock)
+
+    def _claim(self, instance_id: str, clock: Clock) -> tuple[str | None, int]:
+        """Whose state it is, and of which schema. What is nobody's becomes this instance's."""
+        with closing(self._open_file(_STATE)) as database:
+            owner, schema = _owner(database)
+            if owner is None and schema <= SCHEMA:
+                _write_owner(database, instance_id, clock)
+                owner = instance_id
+            return owner, schema
+
+    def _contents(self) -> list[str]:
+        """All there is, the database that names the owner last: setting aside may be cut short, and begun again."""
+        names = [name for name in os.listdir(self.path) if name not in (_LOCK, _SET_ASIDE)]
+        return sorted(names, key=lambda name: (name.startswith(_STATE), name == _STATE))
 
     def _set_aside(self, names: list[str], reason: str) -> None:
         safe = "".join(char if char.isalnum() or char in "-_." else "_" for char in reason)
@@ -147,10 +161,12 @@ class StateDirectory:
         self._prune()
 
     def _prune(self) -> None:
+        """Damaged databases of a failing disk must not fill it; what was another instance's is not ours to delete."""
         import shutil
 
-        kept = sorted(os.listdir(self.file(_SET_ASIDE)))
-        for name in kept[:-_KEPT_SETS]:
+        names = sorted(os.listdir(self.file(_SET_ASIDE)))
+        damaged = [name for name in names if name.partition("-")[2] == _DAMAGED]
+        for name in damaged[:-_KEPT_DAMAGED]:
             shutil.rmtree(self.file(_SET_ASIDE, name), ignore_errors=True)
 
 
@@ -160,9 +176,11 @@ def _lock(path: str) -> int:
     descriptor = os.open(os.path.join(path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         os.close(descriptor)
-        raise StateBusy(path) from None
+        if isinstance(error, BlockingIOError):
+            raise StateBusy(path) from None
+        raise
     return descriptor
 
 
@@ -171,7 +189,8 @@ def _owner(database: Database) -> tuple[str | None, int]:
     with database.transaction() as connection:
         connection.execute(_META)
         rows = dict(connection.execute("SELECT key, value FROM meta").fetchall())
-    return rows.get("instance_id"), int(rows.get("schema", SCHEMA))
+    schema = rows.get("schema", str(SCHEMA))
+    return rows.get("instance_id"), int(schema) if schema.isdecimal() else SCHEMA + 1
 
 
 def _write_owner(database: Database, instance_id: str, clock: Clock) -> None:

@@ -14,6 +14,7 @@ from agent.engine.clock import Clock
 from agent.engine.events import Events
 
 _LONGEST_WAIT = 3600.0  # seconds; bounds a wait for a worker that only wants to be woken
+_NEVER = float("inf")
 
 
 class Worker(Protocol):
@@ -31,7 +32,8 @@ class Worker(Protocol):
 class WorkerThread:
     """One thread for one or more workers: calls each when it is due or was woken.
 
-    An exception in a step is an event, and that worker's next step comes after a backoff; it never ends the thread.
+    An exception in a step is an event, and that worker's next step comes after a backoff, woken or not; it never
+    ends the thread. Of several workers the one that has waited longest is first.
     """
 
     def __init__(self, name: str, workers: Sequence[Worker], clock: Clock, events: Events) -> None:
@@ -51,8 +53,9 @@ class WorkerThread:
     def wake(self) -> None:
         """Let every worker of this thread look for work now."""
         with self._condition:
+            now = self._clock.monotonic()
             for slot in self._slots:
-                slot.woken = True
+                slot.woken = min(slot.woken, now)
             self._condition.notify()
 
     def stop(self) -> None:
@@ -90,7 +93,7 @@ class WorkerThread:
                 now = self._clock.monotonic()
                 first = min(self._slots, key=_Slot.due_time)
                 if first.due_time() <= now:
-                    first.woken = False
+                    first.woken = _NEVER
                     return first
                 self._condition.wait(min(first.due_time() - now, _LONGEST_WAIT))
             return None
@@ -102,20 +105,19 @@ class _Slot:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.due: float | None = 0.0
-        self.woken = False
+        self.woken = _NEVER  # since when
+        self._held = 0.0  # until when, after a failure
         self._backoff = Backoff(base=1.0, cap=60.0)
 
     def due_time(self) -> float:
-        if self.woken:
-            return 0.0
-        return float("inf") if self.due is None else self.due
+        return max(self._held, min(self.woken, _NEVER if self.due is None else self.due))
 
     def run(self, now: float, clock: Clock, events: Events) -> None:
         try:
             self.due = self.worker.step(now)
         except Exception as error:  # noqa: BLE001 - the one place that keeps a defect from ending a thread
             wait = self._backoff.next()
-            self.due = clock.monotonic() + wait
+            self.due = self._held = clock.monotonic() + wait
             events.say(
                 "error",
                 "worker_failed",
@@ -126,4 +128,5 @@ class _Slot:
                 exc_info=error,
             )
         else:
+            self._held = 0.0
             self._backoff.reset()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from agent.aws.limits import LOG_BATCH_BYTES, LOG_BATCH_EVENTS, LOG_BATCH_SPAN_MS
+from agent.aws.limits import LOG_BATCH_BYTES, LOG_BATCH_EVENTS, LOG_BATCH_SPAN_MS, LOG_EVENT_OVERHEAD
 from agent.logs.frame import Block
 
 _FULL_BYTES = 2048  # room left below which a batch counts as full: hardly a line fits
@@ -127,7 +127,7 @@ def _cut(piece: Timed, count: int) -> tuple[list[Timed], list[Timed]]:
 def _some(piece: Timed, messages: list[str]) -> Timed:
     block = piece.block
     text = block.separator.join(messages)
-    size = sum(len(message.encode()) for message in messages)
+    size = sum(len(message.encode()) + LOG_EVENT_OVERHEAD for message in messages)
     return Timed(
         piece.timestamp,
         Block(text, block.separator, len(messages), size, block.start, block.end, block.guard),

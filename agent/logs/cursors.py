@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import orjson
@@ -13,12 +13,13 @@ from agent.engine.database import Database, DatabaseError
 from agent.engine.events import Events
 from agent.logs.identity import Locator
 
-_KEEP_SECONDS = 14 * 86400.0  # a generation not seen for so long is forgotten; CloudWatch takes nothing older
+_KEEP_ENDED_SECONDS = 14 * 86400.0  # a generation that ended is forgotten then; CloudWatch takes nothing older
+_KEEP_SECONDS = 400 * 86400.0  # any other: its file may be idle, or its entry out of the configuration for a while
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS log_inputs (scope TEXT PRIMARY KEY, started REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS log_inputs (entry TEXT PRIMARY KEY, started REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS log_cursors (
-    id INTEGER PRIMARY KEY, scope TEXT NOT NULL, seen REAL NOT NULL, cursor TEXT NOT NULL
+    id INTEGER PRIMARY KEY, scope TEXT NOT NULL, seen REAL NOT NULL, ended INTEGER NOT NULL, cursor TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS log_cursors_scope ON log_cursors (scope, seen);
 """
@@ -41,7 +42,8 @@ class Cursor:
     events: int = 0
     refused: int = 0
     digest: str = ""  # chained over the payloads: H(previous, SHA-256 of the payload), hex
-    ended: bool = False  # read, acknowledged and closed for good, or overwritten
+    ended: bool = False  # not looked for any more: read to its end and closed, or nowhere to be found
+    overwritten: bool = False  # another content is in its place, so it can't be seen again
     id: int | None = None
 
     def document(self) -> bytes:
@@ -62,22 +64,23 @@ class Cursors:
         self._clock = clock
         self._events = events
         self._lock = threading.Lock()
-        self._unsaved: dict[int, tuple[int, str, float, bytes]] = {}
-        self._last_id = 0
+        self._unsaved: dict[int, tuple[int, str, float, bool, bytes]] = {}
+        self._claimed: set[int | None] = set()
+        self._last_id: int | None = None
         self._prepare()
 
-    def begin(self, scope: str) -> bool:
-        """Note that the input `scope` runs; True if it never did before."""
+    def begin(self, entry: str) -> bool:
+        """Note that an entry of the configuration runs; True if it never did before."""
         try:
             with self._database.transaction() as connection:
-                row = (scope, self._clock.time())
+                row = (entry, self._clock.time())
                 return connection.execute("INSERT OR IGNORE INTO log_inputs VALUES (?, ?)", row).rowcount == 1
         except DatabaseError as error:
             self._failed(error)
             return False
 
     def load(self, scope: str) -> list[Cursor]:
-        """What is known of an input's files, last seen last."""
+        """What is known of a scope's files, last seen last."""
         try:
             rows = self._database.read("SELECT id, cursor FROM log_cursors WHERE scope = ? ORDER BY seen", (scope,))
         except DatabaseError as error:
@@ -85,22 +88,32 @@ class Cursors:
             return []
         return [Cursor.of_document(id_, document) for id_, document in rows]  # type: ignore[arg-type]
 
+    def claim(self, scope: str, belongs: Callable[[Cursor], bool]) -> list[Cursor]:
+        """Those of `load` that belong to one input; inputs may share a scope, but no cursor."""
+        mine = [cursor for cursor in self.load(scope) if cursor.id not in self._claimed and belongs(cursor)]
+        self._claimed.update(cursor.id for cursor in mine)
+        return mine
+
     def save(self, scope: str, cursors: Iterable[Cursor]) -> None:
         """Write cursors of one input; they survive the end of this process from here on."""
         now = self._clock.time()
         with self._lock:
             for cursor in cursors:
                 if cursor.id is None:
-                    self._last_id += 1
-                    cursor.id = self._last_id
-                self._unsaved[cursor.id] = (cursor.id, scope, now, cursor.document())
+                    cursor.id = self._next_id()
+                self._unsaved[cursor.id] = (cursor.id, scope, now, cursor.ended, cursor.document())
             self._write()
+
+    def _next_id(self) -> int:
+        """One more than ever; while the table can't be asked, the time in µs, which is more than it can have."""
+        self._last_id = int(self._clock.time() * 1e6) if self._last_id is None else self._last_id + 1
+        return self._last_id
 
     def _write(self) -> None:
         try:
             with self._database.transaction() as connection:
                 connection.executemany(
-                    "INSERT OR REPLACE INTO log_cursors VALUES (?, ?, ?, ?)", self._unsaved.values()
+                    "INSERT OR REPLACE INTO log_cursors VALUES (?, ?, ?, ?, ?)", self._unsaved.values()
                 )
         except DatabaseError as error:
             self._failed(error)
@@ -109,11 +122,13 @@ class Cursors:
         self._events.over("cursors_not_saved", "", said="cursors_saved_again")
 
     def _prepare(self) -> None:
+        now = self._clock.time()
         try:
             with self._database.transaction() as connection:
                 for statement in _TABLES.split(";"):
                     connection.execute(statement)
-                connection.execute("DELETE FROM log_cursors WHERE seen < ?", (self._clock.time() - _KEEP_SECONDS,))
+                limits = (now - _KEEP_SECONDS, now - _KEEP_ENDED_SECONDS)
+                connection.execute("DELETE FROM log_cursors WHERE seen < ? OR (ended AND seen < ?)", limits)
                 (self._last_id,) = connection.execute("SELECT coalesce(max(id), 0) FROM log_cursors").fetchone()
         except DatabaseError as error:
             self._failed(error)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from agent.aws.errors import AnswerLost, AwsError, Denied, NotFound, Refused, Transient
+from agent.aws.errors import AnswerLost, AwsError, NotFound, Refused, Transient
 from agent.aws.logs import Accepted, Logs
 from agent.engine.backoff import Backoff
 from agent.engine.clock import Clock
@@ -26,8 +26,11 @@ _DRAIN_RETRY_CAP = 2.0  # the same while an instance waits to go
 _LANE_RETRY_CAP = 60.0  # for a stream that may not be written
 _POISON = frozenset(
     ["InvalidParameterException", "InvalidParameter", "SerializationException", "RequestEntityTooLarge",
-     "DataAlreadyAcceptedException", "413"]
+     "DataAlreadyAcceptedException"]
 )  # fmt: skip
+_TOO_LARGE = 413  # HTTP status, where something on the way says so instead of AWS
+_NAMES = ("logGroupName", "logStreamName")  # in a message that is about them and not about events
+_MAKING = ("CreateLogGroup", "CreateLogStream")
 
 
 class Acknowledger(Protocol):
@@ -63,6 +66,7 @@ class Batch:
         self.accepted = 0
         self.refused = 0
         self.done = False
+        self.number = 0  # in the order of submission
 
     @property
     def size(self) -> int:
@@ -98,16 +102,18 @@ class Dispatcher:
         self._idle: list[Callable[[], None]] = []
         self._not_before = 0.0
         self._backoff = Backoff(base=0.5, cap=_RETRY_CAP, random=rng)
+        self._longest_wait = _LANE_RETRY_CAP
+        self._submitted = 0
         self.settled_bytes = 0  # of files, in all
 
     def hurry(self, on: bool) -> None:
         """Try again sooner while the instance waits to go."""
         with self._lock:
-            self._backoff.cap = _DRAIN_RETRY_CAP if on else _RETRY_CAP
-            if on:
-                self._not_before = min(self._not_before, self._clock.monotonic() + _DRAIN_RETRY_CAP)
-                for lane in self._lanes.values():
-                    lane.not_before = min(lane.not_before, self._clock.monotonic() + _DRAIN_RETRY_CAP)
+            self._longest_wait = _DRAIN_RETRY_CAP if on else _LANE_RETRY_CAP
+            latest = self._clock.monotonic() + self._longest_wait
+            self._not_before = min(self._not_before, latest)
+            for lane in self._lanes.values():
+                lane.not_before = min(lane.not_before, latest)
 
     def wants(self, group: str, stream: str, window: int) -> bool:
         """Whether the stream's lane takes another batch; sets how many may be in flight."""
@@ -123,14 +129,18 @@ class Dispatcher:
             lane = self._lanes.setdefault((batch.group, batch.stream), Lane(self._random))
             if not lane.queue:
                 self._turns.append(lane)
+            self._submitted += 1
+            batch.number = self._submitted
             lane.queue.append(batch)
             wake = self._idle.pop() if self._idle else None
         if wake is not None:
             wake()
 
-    def take(self, now: float) -> Batch | None:
-        """The next batch that may leave."""
+    def take(self, now: float, wake: Callable[[], None]) -> Batch | None:
+        """The next batch that may leave, for a sender that waits no longer to be called by `wake`."""
         with self._lock:
+            if wake in self._idle:
+                self._idle.remove(wake)
             if now < self._not_before:
                 return None
             for _ in range(len(self._turns)):
@@ -145,14 +155,11 @@ class Dispatcher:
             return None
 
     def next_time(self, now: float, wake: Callable[[], None]) -> float | None:
-        """When to look again; None: `wake` is called when there is something."""
+        """When to look again, None where nothing is held back; `wake` is called when something new is there."""
         with self._lock:
+            self._idle.append(wake)
             held = [max(lane.not_before, self._not_before) for lane in self._turns if not lane.flying]
-            if held:
-                return max(min(held), now)
-            if wake not in self._idle:
-                self._idle.append(wake)
-            return None
+            return max(min(held), now) if held else None
 
     def settle(self, batch: Batch) -> None:
         """The batch is done with; the service works."""
@@ -166,14 +173,14 @@ class Dispatcher:
                 del self._lanes[batch.group, batch.stream]
 
     def postpone(self, batch: Batch, *, everywhere: bool) -> float:
-        """Put the batch back at the head of its lane and hold back: this lane, or all. Returns seconds."""
+        """Put the batch back in its place and hold back: its lane, or all. Returns seconds."""
         with self._lock:
             lane = self._lanes[batch.group, batch.stream]
             lane.flying.remove(batch)
             if not lane.queue:
                 self._turns.append(lane)
-            lane.queue.appendleft(batch)
-            wait = (self._backoff if everywhere else lane.backoff).next()
+            lane.queue.insert(sum(1 for each in lane.queue if each.number < batch.number), batch)
+            wait = min((self._backoff if everywhere else lane.backoff).next(), self._longest_wait)
             until = self._clock.monotonic() + wait
             if everywhere:
                 self._not_before = max(self._not_before, until)
@@ -204,7 +211,7 @@ class Sender:
         self._settled = settled
 
     def step(self, now: float) -> float | None:
-        batch = self._dispatcher.take(now)
+        batch = self._dispatcher.take(now, self.wake)
         if batch is None:
             return self._dispatcher.next_time(now, self.wake)
         try:
@@ -215,12 +222,18 @@ class Sender:
             self._dispatcher.postpone(batch, everywhere=False)
             raise
         else:
-            batch.owner.settled(batch)
-            self._dispatcher.settle(batch)
-            self._events.count("log_bytes_acknowledged", batch.size)
-            self._recovered(batch)
+            self._settle(batch)
         self._settled()
         return now
+
+    def _settle(self, batch: Batch) -> None:
+        try:
+            batch.owner.settled(batch)
+        finally:
+            self._dispatcher.settle(batch)
+        self._events.count("log_bytes_acknowledged", batch.size)
+        for key in ("", f"{batch.group} {batch.stream}"):
+            self._events.over("logs_not_accepted", key, said="logs_accepted_again", group=batch.group)
 
     def _deliver(self, batch: Batch) -> None:
         """Send what is left of the batch. Raises AwsError, with what was accepted taken off."""
@@ -243,7 +256,7 @@ class Sender:
 
     def _divide(self, batch: Batch, part: Part, error: Refused) -> None:
         """Halve what AWS refuses; a single event that it refuses is settled so."""
-        if error.code not in _POISON:
+        if not _is_poison(error):
             raise error
         batch.parts.popleft()
         if part.events > 1:
@@ -267,9 +280,9 @@ class Sender:
                              path=batch.owner.path, too_old=accepted.too_old, too_new=accepted.too_new)  # fmt: skip
 
     def _put_back(self, batch: Batch, error: AwsError) -> None:
-        if isinstance(error, AnswerLost) and batch.parts:
+        if isinstance(error, AnswerLost) and error.operation not in _MAKING and batch.parts:
             self._events.count("log_events_possibly_duplicated", batch.parts[0].events)
-        everywhere = isinstance(error, Transient) or (isinstance(error, Denied) and error.code == "NoCredentials")
+        everywhere = _concerns_all(error)
         wait = self._dispatcher.postpone(batch, everywhere=everywhere)
         self._events.trouble(
             "warning", "logs_not_accepted", "" if everywhere else f"{batch.group} {batch.stream}",
@@ -277,6 +290,15 @@ class Sender:
             retry_in=round(wait, 2),
         )  # fmt: skip
 
-    def _recovered(self, batch: Batch) -> None:
-        for key in ("", f"{batch.group} {batch.stream}"):
-            self._events.over("logs_not_accepted", key, said="logs_accepted_again", group=batch.group)
+
+def _is_poison(error: Refused) -> bool:
+    """Whether it is for what the batch carries that AWS refuses it: a part of it may be taken."""
+    about_names = any(name in error.message for name in _NAMES)
+    return error.status == _TOO_LARGE or (error.code in _POISON and not about_names)
+
+
+def _concerns_all(error: AwsError) -> bool:
+    """Whether no other stream would fare better: AWS is away or busy, or there are no credentials."""
+    if error.operation in _MAKING:
+        return False
+    return isinstance(error, Transient) or error.code == "NoCredentials" or error.operation == "GetCredentials"

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from agent.aws.errors import AwsError
+from agent.aws.errors import AwsError, NotFound
 from agent.aws.logs import Logs
 from agent.engine.clock import Clock
 from agent.engine.events import Events
@@ -35,13 +35,23 @@ class Destinations:
         self._check_at: dict[str, float] = {}  # group -> monotonic time from which it is to be looked at
 
     def make(self, group: str, stream: str, wish: GroupWish) -> None:
-        """Make the stream, and the group if need be. Raises AwsError."""
+        """Make the stream, and the group if it is not there: a role need not be allowed to make groups.
+
+        Raises AwsError.
+        """
+        try:
+            made = self._logs.create_stream(group, stream)
+        except NotFound:
+            self._make_group(group, wish)
+            made = self._logs.create_stream(group, stream)
+        if made:
+            self._events.say("info", "log_stream_made", group=group, stream=stream)
+
+    def _make_group(self, group: str, wish: GroupWish) -> None:
         if self._logs.create_group(group, wish.log_class, wish.kms_key, wish.tags):
             self._events.say("info", "log_group_made", group=group)
-            with self._lock:
-                self._check_at.pop(group, None)
-        if self._logs.create_stream(group, stream):
-            self._events.say("info", "log_stream_made", group=group, stream=stream)
+        with self._lock:
+            self._check_at.pop(group, None)
 
     def look_after(self, group: str, wish: GroupWish) -> None:
         """Once for each group, after its first accepted batch: bring its retention to what is wished."""

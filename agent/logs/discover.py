@@ -17,7 +17,8 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar")
 _MAX_DEPTH = 32  # directories below the fixed part that `**` goes down
 _MAX_ALTERNATIVES = 256  # patterns that the braces of one may stand for
 _MAGIC = re.compile(r"[*?\[{]")
-_ABSENT = (errno.ENOENT, errno.ENOTDIR)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_CHARACTER = re.compile(r"\\.|(\[\^?\]?[^\]]*\])|\.", re.DOTALL)  # in fnmatch's regex: escaped, a class, any
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,11 @@ class Patterns:
     """The `path` and `exclude` of one entry."""
 
     def __init__(self, paths: Sequence[str], exclude: Sequence[str] = ()) -> None:
-        self._patterns = [_split(plain) for path in paths for plain in _alternatives(path)]
-        self._excluded = _any_of([plain for path in exclude for plain in _alternatives(path)])
+        self.written = " ".join(paths)
+        plain = [each for path in paths for each in _alternatives(path) if not each.endswith("/")]
+        self._patterns = [_split(each) for each in plain]
+        self._included = _any_of(plain)
+        self._excluded = _any_of([each for path in exclude for each in _alternatives(path)])
 
     def scan(self) -> Scan:
         """All files that exist and are meant, each once, in order of their names."""
@@ -58,6 +62,10 @@ class Patterns:
                     seen.add(path)
                     scan.found.append(Found(root, relative))
         return scan
+
+    def means(self, path: str) -> bool:
+        """Whether a scan would find a file of that path, as far as the path alone can tell."""
+        return self._included(path) and not self._skips(path)
 
     def _skips(self, path: str) -> bool:
         if path.endswith(COMPRESSED):
@@ -80,7 +88,7 @@ def _alternatives(pattern: str) -> list[str]:
     start = pattern.find("{")
     end = _closing(pattern, start)
     if start < 0 or end < 0:
-        return [pattern]
+        return [re.sub("//+", "/", pattern)]
     head, tail = pattern[:start], pattern[end + 1 :]
     choices = _commas(pattern[start + 1 : end])
     found = [plain for choice in choices for plain in _alternatives(head + choice + tail)]
@@ -108,20 +116,27 @@ def _commas(text: str) -> list[str]:
 
 
 def _any_of(patterns: Iterable[str]) -> Callable[[str], bool]:
-    compiled = [re.compile(_regex(pattern)) for pattern in patterns]
+    compiled = [re.compile(_regex(pattern), re.DOTALL) for pattern in patterns]
     return lambda text: any(pattern.fullmatch(text) for pattern in compiled)
 
 
 def _regex(pattern: str) -> str:
-    """A whole-path regex for an exclude, where `**` crosses slashes and `*` does not."""
-    parts = [".*" if part == "**" else _component(part) for part in pattern.split("/")]
-    return "/".join(parts).replace(".*/", "(?:.*/)?")
+    """A whole-path regex, where `**` crosses slashes and nothing else does."""
+    components = pattern.split("/")
+    *above, last = ["(?:.*/)?" if part == "**" else f"{_component(part)}/" for part in components]
+    return "".join(above) + (".*" if components[-1] == "**" else last.removesuffix("/"))
 
 
 def _component(part: str) -> str:
     """The regex of one component: fnmatch's, but never across a slash."""
-    translated = fnmatch.translate(part)
-    return translated.removeprefix("(?s:").removesuffix(r")\Z").replace(".*", "[^/]*")
+    translated = fnmatch.translate(part)[4:-3]  # without `(?s:` and `)\\Z`
+    return _CHARACTER.sub(_within_a_component, translated)
+
+
+def _within_a_component(found: re.Match[str]) -> str:
+    if found.group() == ".":
+        return "[^/]"
+    return f"(?!/){found.group()}" if found.group(1) else found.group()
 
 
 def _walk(directory: str, components: list[str], errors: dict[str, OSError], depth: int = 0) -> Iterator[str]:
@@ -132,7 +147,7 @@ def _walk(directory: str, components: list[str], errors: dict[str, OSError], dep
     elif not _MAGIC.search(head):
         yield from _walk_fixed(directory, head, rest, errors, depth)
     else:
-        matches = re.compile(_component(head)).fullmatch
+        matches = re.compile(_component(head), re.DOTALL).fullmatch
         for entry in _entries(directory, errors):
             if matches(entry.name) and (head.startswith(".") or not entry.name.startswith(".")):
                 yield from _take(directory, entry, rest, errors, depth)
@@ -155,7 +170,7 @@ def _walk_deep(directory: str, rest: list[str], errors: dict[str, OSError], dept
     if depth >= _MAX_DEPTH:
         return
     for entry in _entries(directory, errors):
-        if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+        if not entry.name.startswith(".") and _is(entry, os.DirEntry.is_dir, errors, follow_symlinks=False):
             below = _walk_deep(os.path.join(directory, entry.name), rest, errors, depth + 1)
             yield from (os.path.join(entry.name, name) for name in below)
 
@@ -163,12 +178,21 @@ def _walk_deep(directory: str, rest: list[str], errors: dict[str, OSError], dept
 def _take(
     directory: str, entry: os.DirEntry[str], rest: list[str], errors: dict[str, OSError], depth: int
 ) -> Iterator[str]:
-    if rest:
-        if entry.is_dir():
-            below = _walk(os.path.join(directory, entry.name), rest, errors, depth)
-            yield from (os.path.join(entry.name, name) for name in below)
-    elif not entry.is_dir():
-        yield entry.name
+    if not rest:
+        if _is(entry, os.DirEntry.is_file, errors):
+            yield entry.name
+    elif _is(entry, os.DirEntry.is_dir, errors):
+        below = _walk(os.path.join(directory, entry.name), rest, errors, depth)
+        yield from (os.path.join(entry.name, name) for name in below)
+
+
+def _is(entry: os.DirEntry[str], kind: Callable[..., bool], errors: dict[str, OSError], **how: bool) -> bool:
+    """Whether an entry is of that kind; where a link leads can be hidden, or nowhere."""
+    try:
+        return kind(entry, **how)
+    except OSError as error:
+        _note(entry.path, error, errors)
+        return False
 
 
 def _entries(directory: str, errors: dict[str, OSError]) -> list[os.DirEntry[str]]:

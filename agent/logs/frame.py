@@ -16,6 +16,9 @@ _EMPTY_LINE = re.compile(rb"\n\n")  # half the price of `in` for a pattern of tw
 _EMPTY_LINES = re.compile(rb"\n+")
 _SHRINK = 0.9  # how much smaller a cut is tried when one was too large
 _DELETE = "\x7f"
+_SWELL = 3  # bytes of the character that replaces an invalid byte
+_OTHERS = range(0xE000, 0x110000)  # characters that JSON leaves as they are: more of them than any block holds
+SMALLEST_EVENT = 4  # bytes: any character fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +54,18 @@ class FrameCounts:
 class Framer:
     """Holds what was read and not yet framed; hands out blocks that fit."""
 
-    def __init__(self, offset: int = 0, max_event: int = LOG_EVENT_BYTES, guard_bytes: int = 64) -> None:
+    def __init__(
+        self, offset: int = 0, max_event: int = LOG_EVENT_BYTES, guard_bytes: int = 64, before: bytes = b""
+    ) -> None:
+        """`before`: the last raw bytes before `offset`, at most `guard_bytes`."""
         self.counts = FrameCounts()
         self._buffer = b""
         self._offset = offset  # of the first byte in the buffer
         self._searched = 0  # bytes of the buffer known to hold no line end
-        self._max_event = min(max_event, LOG_EVENT_BYTES)
+        self._max_event = max(SMALLEST_EVENT, min(max_event, LOG_EVENT_BYTES))
         self._long = re.compile(rb"(?m:^)(?=[^\n]{%d})(?![^\n]{%d}\r\n)" % (self._max_event + 1, self._max_event))
         self._guard_bytes = guard_bytes
-        self._guard = b""
+        self._guard = before
 
     @property
     def pending(self) -> int:
@@ -81,9 +87,11 @@ class Framer:
         `final` takes an unterminated line as a line. `has_more` tells the two Nones apart.
         """
         end = self._complete()
-        if end == 0:
-            return self._take_open(room, events, final=final)
-        return self._take_lines(self._buffer[:end] if end < len(self._buffer) else self._buffer, room, events)
+        if end > 0:
+            return self._take_lines(self._buffer[:end] if end < len(self._buffer) else self._buffer, room, events)
+        if self._open_is_long():
+            return self._take_piece(self._buffer, room, events)
+        return self._take_lines(self._buffer + b"\n", room, events) if final and self._buffer else None
 
     def has_more(self, *, final: bool = False) -> bool:
         """Whether `take` would give a block to an empty batch."""
@@ -104,37 +112,42 @@ class Framer:
             data = data if long is None else data[: long.start()]
         while True:
             decoded = _decode(data)
-            if decoded.size <= room and decoded.events <= events:
+            swollen = self._swollen(data) if decoded.invalid else None
+            if swollen == 0:
+                return self._take_piece(data, room, events)
+            if swollen is not None:
+                data = data[:swollen]
+            elif decoded.size <= room and decoded.events <= events:
                 return self._emit(decoded, len(data))
-            shorter = min(room / max(decoded.size, 1), events / max(decoded.events, 1), _SHRINK)
-            end = data.rfind(b"\n", 0, int(len(data) * shorter)) + 1 or data.find(b"\n") + 1
-            if end == len(data):
-                return None
-            data = data[:end]
+            else:
+                end = _shorter(data, min(room / max(decoded.size, 1), events / max(decoded.events, 1), _SHRINK))
+                if end == len(data):
+                    return None
+                data = data[:end]
 
-    def _take_open(self, room: int, events: int, *, final: bool) -> Block | None:
-        """An unterminated line: a piece of it if it is too long, all of it if it is to be final."""
-        if self._open_is_long():
-            return self._take_piece(self._buffer, room, events)
-        if not final or not self._buffer:
+    def _swollen(self, data: bytes) -> int | None:
+        """Where the first line starts that replacing its invalid bytes makes too long for an event."""
+        if len(data) * _SWELL <= self._max_event:
             return None
-        decoded = _decode(self._buffer + b"\n")
-        fits = decoded.size <= room and decoded.events <= events
-        return self._emit(decoded, len(self._buffer)) if fits else None
+        start = 0
+        for line in data.split(b"\n"):
+            content = line.removesuffix(b"\r")
+            if len(content) * _SWELL > self._max_event and _size(content) > self._max_event:
+                return start
+            start += len(line) + 1
+        return None
 
     def _open_is_long(self) -> bool:
         """Too long whatever follows, also if that is the second half of a CRLF."""
         return len(self._buffer) >= self._max_event + 2
 
     def _take_piece(self, data: bytes, room: int, events: int) -> Block | None:
-        """The first piece of a line that is longer than an event may be, cut between characters."""
-        length = self._max_event
-        while length > self._max_event - 4 and data[length] & 0xC0 == 0x80:
-            length -= 1
-        decoded = _decode(data[:length] + b"\n")
-        while decoded.size > self._max_event + LOG_EVENT_OVERHEAD:  # replacing invalid bytes made it longer
-            length = int(length * _SHRINK)
-            decoded = _decode(data[:length] + b"\n")
+        """The first piece of a line that is too long for an event, cut between characters."""
+        line_end = data.find(b"\n")
+        length = _between_characters(data, min(self._max_event, len(data) if line_end < 0 else line_end))
+        while _size(data[:length]) > self._max_event:  # replacing invalid bytes makes it longer
+            length = _between_characters(data, int(length * _SHRINK))
+        decoded = _decode_piece(data[:length])
         if decoded.size > room or decoded.events > events:
             return None
         self.counts.split += 1
@@ -143,6 +156,7 @@ class Framer:
     def _emit(self, decoded: _Decoded, length: int) -> Block:
         self.counts.empty += decoded.empty
         self.counts.invalid += decoded.invalid
+        length = min(length, len(self._buffer))  # an open line was given its end
         tail = self._buffer[max(0, length - self._guard_bytes) : length]
         self._guard = tail if len(tail) == self._guard_bytes else (self._guard + tail)[-self._guard_bytes :]
         separator = _separator(decoded.text)
@@ -175,13 +189,23 @@ def _decode(data: bytes) -> _Decoded:
         if not data:
             return _Decoded("", 0, 0, empty, 0)
     count = _lines(data)
-    try:
-        text, invalid = data[:-1].decode(), 0
-        size = len(data) - count
-    except UnicodeDecodeError:
-        text, invalid = data[:-1].decode(errors="replace"), 1
-        size = len(text.encode()) - count + 1
+    text, invalid = _text(data[:-1])
+    size = len(text.encode()) - count + 1 if invalid else len(data) - count
     return _Decoded(text, count, size + LOG_EVENT_OVERHEAD * count, empty, invalid)
+
+
+def _decode_piece(data: bytes) -> _Decoded:
+    """A piece of a line: all of it is text."""
+    text, invalid = _text(data)
+    return _Decoded(text, 1, len(text.encode()) + LOG_EVENT_OVERHEAD, 0, invalid)
+
+
+def _text(data: bytes) -> tuple[str, int]:
+    """`data` as text, and whether something had to be replaced."""
+    try:
+        return data.decode(), 0
+    except UnicodeDecodeError:
+        return data.decode(errors="replace"), 1
 
 
 def _lines(data: bytes) -> int:
@@ -189,8 +213,27 @@ def _lines(data: bytes) -> int:
     return len(data) - len(data.replace(b"\n", b""))
 
 
+def _size(data: bytes) -> int:
+    """Bytes of the text that `data` becomes."""
+    return len(_text(data)[0].encode())
+
+
+def _shorter(data: bytes, part: float) -> int:
+    """Length of the lines in about that part of `data`; of the first line at least."""
+    return data.rfind(b"\n", 0, int(len(data) * part)) + 1 or data.find(b"\n") + 1
+
+
+def _between_characters(data: bytes, length: int) -> int:
+    """`length`, or up to three bytes less so that no character is cut."""
+    for cut in range(length, max(0, length - 4), -1):
+        if cut >= len(data) or data[cut] & 0xC0 != 0x80:
+            return cut if cut == length or data[cut] >= 0xC0 else length
+    return length
+
+
 def _separator(text: str) -> str:
-    """A character that is not in `text` and that JSON leaves as it is: DEL, else one for private use."""
+    """A character that is not in `text` and that JSON leaves as it is: DEL, else the first of the others."""
     if _DELETE not in text:
         return _DELETE
-    return next(char for char in map(chr, range(0xE000, 0xF8FF)) if char not in text)
+    present = set(text)
+    return next(char for char in map(chr, _OTHERS) if char not in present)

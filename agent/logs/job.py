@@ -61,7 +61,7 @@ class LogsJob:
             thread = WorkerThread(sender.name, [sender], clock, events)
             sender.wake = thread.wake
             self._sender_threads.append(thread)
-        self._drain_asked: float | None = None
+        self._draining = False
         self._generations: dict[int | None, Cursor] = {}  # listed in the receipt of the drain under way
         self._quiet = threading.Event()
         self._reader.on_quiet = self._quiet.set
@@ -88,14 +88,11 @@ class LogsJob:
 
     def drain(self, deadline: float) -> Proofs:  # noqa: ARG002 - nothing here waits, so there is nothing to bound
         """Send all there is, without waiting for batches to fill."""
-        if self._drain_asked is None:
+        if not self._draining:
+            self._draining = True
             self._generations = {cursor.id: cursor for cursor in self._remembered()}
             self._hurry(True)
-            self._drain_asked = self._clock.monotonic()  # only a pass that began later has seen everything
-        quiet = self._reader.quiet_since
-        settled = (
-            quiet is not None and quiet > self._drain_asked and not self._unreadable() and not self._scan_errors()
-        )
+        settled = self._reader.quiet and not self._unreadable() and not self._scan_errors()
         return Proofs(
             settled=settled,
             gaps=() if settled else tuple(self._gaps()),
@@ -104,13 +101,17 @@ class LogsJob:
         )
 
     def resume(self) -> None:
-        self._drain_asked = None
+        self._draining = False
         self._hurry(False)
 
     def stop(self, deadline: float) -> bool:
-        """Send what can be sent until `deadline`, then close the files. True when nothing is left behind."""
-        self._hurry(True)
-        clean = self._quiet.wait(max(0.0, deadline - self._clock.monotonic()))
+        """Send what can be sent until `deadline`, then close the files. True when nothing is left behind.
+
+        A line that has no end yet stays: its writer may be in the middle of it, and it is whole after a restart.
+        """
+        self._hurry(True, open_lines=False)
+        self._quiet.wait(max(0.0, deadline - self._clock.monotonic()))
+        clean = self._reader.quiet and self.debt().items == 0 and not self._scan_errors()
         for thread in self.threads:
             thread.stop()
         grace = max(0.1, deadline - self._clock.monotonic())
@@ -142,10 +143,10 @@ class LogsJob:
             opened=lambda: sum(len(input_.files) + len(input_.rotated) for input_ in self._inputs),
         )
 
-    def _hurry(self, on: bool) -> None:
+    def _hurry(self, on: bool, *, open_lines: bool = True) -> None:
         self._dispatcher.hurry(on)
+        self._reader.set_hurry(on, open_lines=open_lines)
         self._quiet.clear()
-        self._reader.set_hurry(on)
         for thread in self.threads:
             thread.wake()
 

@@ -13,13 +13,14 @@ from agent.logs.batch import BatchBuilder
 from agent.logs.cursors import Cursor, Cursors
 from agent.logs.deliver import Batch, Dispatcher
 from agent.logs.destination import GroupWish
-from agent.logs.frame import Framer
+from agent.logs.frame import FrameCounts, Framer
 from agent.logs.identity import GUARD_BYTES, PREFIX_BYTES, digest, prefix
 
 CHUNK_BYTES = 64 << 10  # read at once: larger chunks fall out of the CPU's cache
 TURN_BYTES = 512 << 10  # read of one file before the next has its turn
 BUSY_BACKLOG_BYTES = 8 << 20  # from here on several batches of a stream may be in flight
 _BUSY_WINDOW = 4  # batches in flight then
+_REMEMBER_SECONDS = 30.0  # between two times that a size is saved by itself, not with an acknowledgement
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,16 @@ class TailedFile:
         self._lock = threading.Lock()
         self._unsettled: deque[Batch] = deque()
         self._builder: BatchBuilder | None = None
-        self._framer = Framer(cursor.offset, route.max_event, GUARD_BYTES)
         self._tail = os.pread(descriptor, *_before(cursor.offset))  # the bytes before the read position
+        self._framer = Framer(cursor.offset, route.max_event, GUARD_BYTES, before=self._tail)
         self._stat = (-1, -1)
+        self._gone = 0
+        self._remember_at = 0.0
+
+    @property
+    def counts(self) -> FrameCounts:
+        """What framing had to change or skip, so far."""
+        return self._framer.counts
 
     @property
     def read(self) -> int:
@@ -74,25 +82,37 @@ class TailedFile:
         return max(0, self.size - self.cursor.offset)
 
     @property
+    def at_rest(self) -> bool:
+        """Everything that was seen is read and settled, but for a line that has no end yet."""
+        return self.read >= self.size and self._builder is None and not self._unsettled
+
+    @property
     def idle(self) -> bool:
         """Everything that was seen is read and settled."""
-        return self.read >= self.size and self._builder is None and not self._unsettled and self.owed == 0
+        return self.at_rest and self.owed == 0
 
     def look(self, now: float) -> None:
         """Take in the present size; notice another content. Raises OSError."""
-        found = os.fstat(self.descriptor)
-        if self.sealed or (found.st_size, found.st_mtime_ns) == self._stat:
+        if self.sealed:
             return
+        found = os.fstat(self.descriptor)
+        if (found.st_size, found.st_mtime_ns) == self._stat:
+            return
+        overwritten = found.st_size < self.read or not self._same_content()
         self._stat = (found.st_size, found.st_mtime_ns)
         if found.st_size > self.size or self.grown_at == 0.0:
             self.grown_at = now
-        self.overwritten = found.st_size < self.read or not self._same_content()
-        if not self.overwritten:
+        self.overwritten = overwritten
+        if not overwritten:
+            self._gone += max(0, self.size - found.st_size)
             self.size = found.st_size
             self._grow_prefix()
 
-    def advance(self, now: float, epoch: float, *, hurry: bool) -> bool:
-        """Read up to TURN_BYTES and hand over what is full or due; True if there is more to do at once."""
+    def advance(self, now: float, epoch: float, *, hurry: bool, final: bool) -> bool:
+        """Read up to TURN_BYTES and hand over what is full or due; True if there is more to do at once.
+
+        `hurry`: waiting for more is over. `final`: also an unterminated line is handed over.
+        """
         if self.sealed:
             return False
         budget = TURN_BYTES
@@ -100,7 +120,7 @@ class TailedFile:
             if not self._fill(now, epoch, hurry=hurry):
                 return False
             budget -= self._feed()
-        if not self._fill(now, epoch, hurry=hurry, final=self._may_finish(now, hurry=hurry)):
+        if not self._fill(now, epoch, hurry=hurry, final=self._may_finish(now, final=final)):
             return False
         if self._builder is not None and (hurry or now - self._builder.opened >= self._route.flush_interval):
             return self._send(epoch, hurry=hurry)
@@ -115,45 +135,49 @@ class TailedFile:
             times.append(self.grown_at + self._route.quiet)
         return min(times)
 
+    def remember(self, now: float) -> None:
+        """Let the state know how large the file was, in case that it is gone after a restart."""
+        if self.cursor.size != self.size and now >= self._remember_at:
+            self._remember_at = now + _REMEMBER_SECONDS
+            with self._lock:
+                self._save()
+
     def settled(self, batch: Batch) -> None:
         """Called by a sender when all of a batch is accepted or refused: move the cursor over what is contiguous."""
         with self._lock:
             batch.done = True
             while self._unsettled and self._unsettled[0].done:
                 self._acknowledge(self._unsettled.popleft())
-            self._cursors.save(self._route.scope, [self.cursor])
+            self._save()
 
     def finish(self, *, ended: bool) -> None:
         """Close the file; `ended` for good."""
         with self._lock:
             self.cursor.ended = ended
-            self.cursor.size, self.cursor.read = self.size, self.read
-            self._cursors.save(self._route.scope, [self.cursor])
-        os.close(self.descriptor)
+            self._save()
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
 
     def abandon(self, now: float, epoch: float) -> int:
-        """Another content is in the file now: hand over what was read of the old. Returns bytes seen but not read."""
-        lost = max(0, self.size - self.read)
-        while self._framer.has_more(final=True):
-            builder = self._builder = self._builder or BatchBuilder(self._framer.offset, now)
-            block = self._framer.take(builder.room, builder.events_left, final=True)
-            if block is not None:
-                builder.add(int(epoch * 1000), block)
-            else:
-                self._submit(builder, epoch)
-                self._builder = None
-        if self._builder is not None and not self._builder.empty:
-            self._submit(self._builder, epoch)
-        self._builder = None
-        self.size = self.read
+        """Another content is in the file now: hand over what was read of the old. The descriptor is the caller's."""
+        self._fill(now, epoch, hurry=True, final=True, force=True)
+        self._send(epoch, hurry=True, force=True)
+        self._cut_off()
         self.sealed, self.overwritten = True, False
-        return lost
+        self.cursor.overwritten = True
+        descriptor, self.descriptor = self.descriptor, -1
+        return descriptor
 
-    def _may_finish(self, now: float, *, hurry: bool) -> bool:
+    def take_gone(self) -> int:
+        """Bytes that were seen and can't be read any more, since this was last asked."""
+        gone, self._gone = self._gone, 0
+        return gone
+
+    def _may_finish(self, now: float, *, final: bool) -> bool:
         """Whether an unterminated line at the end counts as a line."""
         if not self._framer.pending or self.read < self.size:
             return False
-        return hurry or now - self.grown_at >= self._route.quiet
+        return final or now - self.grown_at >= self._route.quiet
 
     def _feed(self) -> int:
         """Read on; each read begins with the bytes known to come before, so that another content can't slip in."""
@@ -163,14 +187,14 @@ class TailedFile:
             self.overwritten = True
             return TURN_BYTES
         if len(data) == length:
-            self.size = self.read  # cut off since it was looked at; the next look tells why
+            self._cut_off()  # since it was looked at
             return TURN_BYTES
         self._framer.feed(data[length:])
         self._tail = data[-GUARD_BYTES:]
         return len(data) - length
 
-    def _fill(self, now: float, epoch: float, *, hurry: bool, final: bool = False) -> bool:
-        """Frame what was read into batches; False when the lane takes no more."""
+    def _fill(self, now: float, epoch: float, *, hurry: bool, final: bool = False, force: bool = False) -> bool:
+        """Frame what was read into batches; False when the lane takes no more, unless it has to."""
         while self._framer.has_more(final=final):
             builder = self._builder = self._builder or BatchBuilder(self._framer.offset, now)
             stamp = int(epoch * 1000)
@@ -179,11 +203,11 @@ class TailedFile:
                 block = self._framer.take(builder.room, builder.events_left, final=final)
             if block is not None:
                 builder.add(stamp, block)
-            if (block is None or builder.full) and not self._send(epoch, hurry=hurry):
+            if (block is None or builder.full) and not self._send(epoch, hurry=hurry, force=force):
                 return False
         return True
 
-    def _send(self, epoch: float, *, hurry: bool) -> bool:
+    def _send(self, epoch: float, *, hurry: bool, force: bool = False) -> bool:
         """Hand the batch under construction over if its lane takes it."""
         builder = self._builder
         if builder is None or builder.empty:
@@ -191,7 +215,7 @@ class TailedFile:
             return True
         busy = hurry or self.size - self.cursor.offset > BUSY_BACKLOG_BYTES
         group, stream = self._route.destination(self.cursor.origin, epoch)
-        if not self._dispatcher.wants(group, stream, _BUSY_WINDOW if busy else 1):
+        if not force and not self._dispatcher.wants(group, stream, _BUSY_WINDOW if busy else 1):
             return False
         self._submit(builder, epoch)
         self._builder = None
@@ -212,9 +236,17 @@ class TailedFile:
         cursor.guard = (len(batch.guard), digest(batch.guard))
         cursor.events += batch.accepted
         cursor.refused += batch.refused
-        cursor.size, cursor.read = self.size, self.read
         for payload in batch.payloads:
             cursor.digest = hashlib.sha256(bytes.fromhex(cursor.digest) + payload).hexdigest()
+
+    def _save(self) -> None:
+        self.cursor.size, self.cursor.read = self.size, self.read
+        self._cursors.save(self._route.scope, [self.cursor])
+
+    def _cut_off(self) -> None:
+        """There is no more than was read."""
+        self._gone += max(0, self.size - self.read)
+        self.size = self.read
 
     def _same_content(self) -> bool:
         """Whether head and tail of what was read are still there."""

@@ -1,0 +1,1 @@
+"""What the operating system tells about itself: one file per family, pure parsing of /proc."""

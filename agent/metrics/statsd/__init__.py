@@ -1,0 +1,1 @@
+"""A StatsD server: datagrams -> intake (identical lines counted) -> fold (distinct lines parsed) -> aggregate."""
