@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from conftest import Said
 from hypothesis import settings
 
 from agent.aws.errors import AnswerLost, AwsError, NotFound, Refused
@@ -45,29 +46,6 @@ _STEPS = 100_000  # of one run: more means that the parts turn without end
 def examples(count: int) -> settings:
     """So many random examples, the same ones each time; with more STEPS more of them, and others each time."""
     return settings(max_examples=max(1, count * STEPS // 500), deadline=None, derandomize=STEPS <= 500)
-
-
-class Spoken:
-    """A logger: remembers (level, event, fields)."""
-
-    def __init__(self) -> None:
-        self.said: list[tuple[str, str, dict[str, Any]]] = []
-
-    def debug(self, event: str, **fields: Any) -> None:
-        self.said.append(("debug", event, fields))
-
-    def info(self, event: str, **fields: Any) -> None:
-        self.said.append(("info", event, fields))
-
-    def warning(self, event: str, **fields: Any) -> None:
-        self.said.append(("warning", event, fields))
-
-    def error(self, event: str, **fields: Any) -> None:
-        self.said.append(("error", event, fields))
-
-    def of(self, event: str) -> list[dict[str, Any]]:
-        """The fields of each time that `event` was said."""
-        return [fields for _, name, fields in self.said if name == event]
 
 
 # -- CloudWatch Logs
@@ -276,7 +254,7 @@ class Rig:
         self.clock = clock or FakeClock()
         self.logs = logs or FakeLogs(self.clock)
         self.entries = entries
-        self.spoken = Spoken()
+        self.said = Said()
         self.folder = home / "logs"
         self.folder.mkdir(exist_ok=True)
         self._state = home / "state.db"
@@ -288,7 +266,7 @@ class Rig:
 
     def start(self) -> None:
         """Make all parts anew, from what the database says."""
-        self.events = Events(self.spoken, self.clock)
+        self.events = Events(self.said, self.clock)
         self.database = Database(str(self._state))
         self.cursors = Cursors(self.database, self.clock, self.events)
         self.dispatcher = Dispatcher(self.clock, self._random)

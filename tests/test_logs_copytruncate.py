@@ -91,7 +91,7 @@ def test_what_was_seen_and_is_gone_unread_is_said_in_bytes(rig: Rig) -> None:
     arrived = rig.logs.messages()
     assert arrived[-1] == "new"
     check([*lines(len(arrived) - 2), arrived[-2], "new"], arrived)
-    (said,) = rig.spoken.of("log_overwritten")
+    (said,) = rig.said.fields("log_overwritten")
     assert said["lost_bytes"] == unread == rig.counter("log_bytes_lost")
 
 

@@ -213,7 +213,7 @@ def test_a_truncation_that_was_seen_is_remembered(rig: Rig, down: Callable[[Rig]
     rig.write("app.log", lines(300, 500))
     rig.run(10)
     check(lines(100) + lines(300, 500), rig.logs.messages())
-    assert rig.spoken.of("log_lost") == []
+    assert rig.said.fields("log_lost") == []
 
 
 def reuse_inode(path: Path, write: Callable[[], None]) -> None:
@@ -287,7 +287,9 @@ def test_what_was_deleted_while_down_is_said_in_bytes_once(rig: Rig) -> None:
         rig.run(3)
         rig.crash()
     rig.start()
-    assert [(said["path"], said["bytes"]) for said in rig.spoken.of("log_lost")] == [(str(rig.path("app.log")), 120)]
+    assert [(each["path"], each["bytes"]) for each in rig.said.fields("log_lost")] == [
+        (str(rig.path("app.log")), 120)
+    ]
 
 
 def test_a_directory_that_comes_back_later_is_known_again(make: Make, down: Callable[[Rig], None]) -> None:
@@ -343,8 +345,8 @@ def test_a_directory_that_cannot_be_read_at_start_is_not_taken_for_empty() -> No
         rig.logs.down = None
         rig.run(100)
         check(lines(10), rig.logs.messages())
-        assert rig.spoken.of("log_lost") == []
-        assert {said["path"] for said in rig.spoken.of("log_directory_unreadable")} == {
+        assert rig.said.fields("log_lost") == []
+        assert {each["path"] for each in rig.said.fields("log_directory_unreadable")} == {
             str(rig.path("deep/app.log")),
             str(rig.folder),
         }
@@ -369,7 +371,7 @@ def test_a_file_that_cannot_be_read_at_start_is_not_taken_for_deleted() -> None:
         rig.start()
         rig.run(100)
         check(lines(20), rig.logs.messages())
-        assert rig.spoken.of("log_lost") == []
+        assert rig.said.fields("log_lost") == []
 
 
 # killed in the middle
@@ -513,7 +515,7 @@ def test_what_a_changed_pattern_left_out_goes_on_where_it_was_when_it_is_taken_i
     rig.restart(Entry("*.log", exclude=["b.log"]))
     rig.write("b.log", lines(5, 10, "b.log"))
     rig.run(200)
-    assert rig.spoken.of("log_lost") == []
+    assert rig.said.fields("log_lost") == []
     assert len(rig.files) == 1
     rig.restart(Entry("*.log"))
     rig.run(10)

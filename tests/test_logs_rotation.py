@@ -185,7 +185,7 @@ def test_a_rotated_file_is_kept_open_while_cloudwatch_is_away_and_let_go_afterwa
     rig.run(200)
     check(lines(2010), rig.logs.messages())
     assert rig.files == []
-    assert rig.spoken.of("log_finished")[-1]["bytes"] == sum(len(line) + 1 for line in lines(2010))
+    assert rig.said.fields("log_finished")[-1]["bytes"] == sum(len(line) + 1 for line in lines(2010))
 
 
 def test_a_rotated_file_is_closed_after_it_was_quiet_for_the_linger(make: Make) -> None:
