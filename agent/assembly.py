@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import random
+from collections.abc import Iterator, Sequence
+from functools import cache
 
 from agent.aws.autoscaling import AutoScaling
-from agent.aws.logs import Logs as LogsClient
 from agent.aws.metadata import Metadata
 from agent.aws.objects import Objects
 from agent.aws.session import Aws
@@ -24,126 +24,120 @@ from agent.drain.receipt import FOLDER
 from agent.drain.store import BucketStore
 from agent.drain.watcher import Watcher
 from agent.engine.clock import Clock
-from agent.engine.database import Database
 from agent.engine.events import Events
 from agent.engine.job import Job
 from agent.engine.notify import ServiceNotifier
 from agent.engine.state import StateDirectory
-from agent.engine.workers import WorkerThread
-from agent.surroundings import Place, boot_id
+from agent.engine.workers import Worker, WorkerThread
+from agent.surroundings import Place, boot_id, find_group
 
 
 def assemble(config: Config, place: Place, metadata: Metadata, aws: Aws, clock: Clock, events: Events) -> Parts:
     """All parts; nothing runs yet. `config` is resolved. Raises StateBusy."""
-    rng = seeded()
-    state = StateDirectory.open(config.agent.state_dir, place.instance_id, clock, events)
-    database = state.database("state.db")
-    jobs = _jobs(config, aws, state, database, clock, events, rng)
-    drain = config.drain or Drain()
-    client = AutoScaling(aws, place.instance_id)
-    heartbeat = Heartbeat(client, clock, events, rng)
-    heartbeat_thread = WorkerThread("heartbeat", [heartbeat], clock, events)
-    machine = Machine(
-        drain,
-        _tools(drain, place, aws, state, database, jobs, client, heartbeat, heartbeat_thread, clock, events, rng),
-    )
-    machine_thread = WorkerThread("drain", [machine], clock, events)
-    machine.wake = machine_thread.wake
-    watcher = Watcher(_sources(config, place, metadata, events), machine, clock)
-    watcher_thread = WorkerThread("notices", [watcher], clock, events)
-    return Parts(
-        config=config,
-        instance_id=place.instance_id,
-        clock=clock,
-        events=events,
-        state=state,
-        aws=aws,
-        jobs=jobs,
-        machine=machine,
-        threads=[machine_thread, watcher_thread, heartbeat_thread],
-        notifier=ServiceNotifier(),
-    )
+    return _Assembly(config, place, metadata, aws, clock, events).parts()
 
 
-def _jobs(
-    config: Config,
-    aws: Aws,
-    state: StateDirectory,
-    database: Database,
-    clock: Clock,
-    events: Events,
-    rng: random.Random,
-) -> list[Job]:
-    jobs: list[Job] = []
-    if config.logs is not None and config.logs.files:
-        from agent.logs.job import LogsJob
+class _Assembly:
+    """What the parts are made with."""
 
-        client = LogsClient(
-            aws.as_role(config.logs.role_arn, config.aws.external_id), gzip=config.logs.compression == "gzip"
+    def __init__(
+        self, config: Config, place: Place, metadata: Metadata, aws: Aws, clock: Clock, events: Events
+    ) -> None:
+        self.config = config
+        self.drain = config.drain or Drain()
+        self.place = place
+        self.metadata = metadata
+        self.aws = aws
+        self.clock = clock
+        self.events = events
+        self.rng = seeded()
+        self.state = StateDirectory.open(config.agent.state_dir, place.instance_id, clock, events)
+        self.database = self.state.database("state.db")
+        self.scaling = AutoScaling(aws, place.instance_id)
+
+    def parts(self) -> Parts:
+        jobs = list(self.jobs())
+        heartbeat = Heartbeat(self.scaling, self.clock, self.events, self.rng)
+        heartbeat_thread = self.thread(heartbeat)
+        machine = Machine(self.drain, self.tools(jobs, heartbeat, heartbeat_thread))
+        machine_thread = self.thread(machine)
+        machine.wake = machine_thread.wake
+        watcher_thread = self.thread(Watcher(list(self.sources()), machine, self.clock))
+        return Parts(
+            config=self.config,
+            instance_id=self.place.instance_id,
+            clock=self.clock,
+            events=self.events,
+            state=self.state,
+            aws=self.aws,
+            jobs=jobs,
+            machine=machine,
+            threads=[machine_thread, watcher_thread, heartbeat_thread],
+            notifier=ServiceNotifier(),
         )
-        jobs.append(LogsJob(config.logs, client, database, clock, events, rng))
-    if config.metrics is not None:
-        from agent.aws.cloudwatch import CloudWatch
-        from agent.metrics.job import MetricsJob
 
-        publisher = CloudWatch(aws.as_role(config.metrics.role_arn, config.aws.external_id).wire("cloudwatch"))
-        jobs.append(MetricsJob(config.metrics, publisher, state, clock, events, rng))
-    if config.uploads is not None and config.uploads.directories:
-        from agent.aws.s3 import S3
-        from agent.uploads.job import UploadsJob
+    def thread(self, worker: Worker) -> WorkerThread:
+        return WorkerThread(worker.name, [worker], self.clock, self.events)
 
-        s3 = S3(aws.as_role(config.uploads.role_arn, config.aws.external_id))
-        jobs.append(UploadsJob(config.uploads, s3, state, clock, events, rng))
-    return jobs
+    def jobs(self) -> Iterator[Job]:
+        """The jobs that the configuration switches on; each is imported only then."""
+        logs, metrics, uploads = self.config.logs, self.config.metrics, self.config.uploads
+        if logs is not None and logs.files:
+            from agent.aws.logs import Logs
+            from agent.logs.job import LogsJob
 
+            client = Logs(self.role(logs.role_arn), gzip=logs.compression == "gzip")
+            yield LogsJob(logs, client, self.database, self.clock, self.events, self.rng)
+        if metrics is not None:
+            from agent.aws.cloudwatch import CloudWatch
+            from agent.metrics.job import MetricsJob
 
-def _tools(
-    drain: Drain,
-    place: Place,
-    aws: Aws,
-    state: StateDirectory,
-    database: Database,
-    jobs: list[Job],
-    client: AutoScaling,
-    heartbeat: Heartbeat,
-    heartbeat_thread: WorkerThread,
-    clock: Clock,
-    events: Events,
-    rng: random.Random,
-) -> Tools:
-    return Tools(
-        journal=Journal(database, events),
-        jobs=jobs,
-        finder=HookFinder(client, drain.auto_scaling_group, drain.hook, events),
-        heartbeat=heartbeat,
-        answer=Answer(client, events, rng),
-        retains_abandoned=client.retains_abandoned,
-        store=_store(drain, place, aws),
-        receipts=state.file(FOLDER),
-        instance_id=place.instance_id,
-        boot_id=boot_id(),
-        clock=clock,
-        events=events,
-        rng=rng,
-        wake_heartbeat=heartbeat_thread.wake,
-    )
+            publisher = CloudWatch(self.role(metrics.role_arn).wire("cloudwatch"))
+            yield MetricsJob(metrics, publisher, self.state, self.clock, self.events, self.rng)
+        if uploads is not None and uploads.directories:
+            from agent.aws.s3 import S3
+            from agent.uploads.job import UploadsJob
 
+            s3 = S3(self.role(uploads.role_arn))
+            yield UploadsJob(uploads, s3, self.state, self.clock, self.events, self.rng)
 
-def _store(drain: Drain, place: Place, aws: Aws) -> BucketStore | None:
-    if drain.receipt.bucket is None:
-        return None
-    prefix = Template(drain.receipt.prefix, Where.KEY_PREFIX)
-    return BucketStore(Objects(aws), drain.receipt.bucket, lambda epoch: prefix.render(now=epoch), place.instance_id)
+    def role(self, arn: str | None) -> Aws:
+        """AWS as a job's own role, or as the agent's."""
+        return self.aws.as_role(arn, self.config.aws.external_id)
 
+    def tools(self, jobs: Sequence[Job], heartbeat: Heartbeat, heartbeat_thread: WorkerThread) -> Tools:
+        return Tools(
+            journal=Journal(self.database, self.events),
+            jobs=jobs,
+            finder=HookFinder(self.scaling, self.drain.auto_scaling_group, self.drain.hook, self.events),
+            heartbeat=heartbeat,
+            answer=Answer(self.scaling, self.events, self.rng),
+            retains_abandoned=self.scaling.retains_abandoned,
+            store=self.store(),
+            receipts=self.state.file(FOLDER),
+            instance_id=self.place.instance_id,
+            boot_id=boot_id(),
+            clock=self.clock,
+            events=self.events,
+            rng=self.rng,
+            wake_heartbeat=heartbeat_thread.wake,
+        )
 
-def _sources(config: Config, place: Place, metadata: Metadata, events: Events) -> list[NoticeSource]:
-    """What is watched for notices; only the metadata service where there is one."""
-    if config.drain is None or not place.metadata:
-        return []
-    triggers = config.drain.triggers
-    sources: list[NoticeSource] = []
-    if triggers.auto_scaling:
-        sources.append(AutoScalingNotices(metadata, events))
-    if triggers.spot:
-        sources.append(SpotNotices(metadata, events))
-    return sources
+    def store(self) -> BucketStore | None:
+        bucket = self.drain.receipt.bucket
+        if bucket is None:
+            return None
+        prefix = Template(self.drain.receipt.prefix, Where.KEY_PREFIX)
+        group = cache(lambda: find_group(self.config, self.place, self.metadata, self.aws))
+        return BucketStore(
+            Objects(self.aws), bucket, lambda epoch: prefix.render(now=epoch), group, self.place.instance_id
+        )
+
+    def sources(self) -> Iterator[NoticeSource]:
+        """What is watched for notices, where there is a metadata service to ask."""
+        if self.config.drain is None or not self.place.metadata:
+            return
+        if self.drain.triggers.auto_scaling:
+            yield AutoScalingNotices(self.metadata, self.events)
+        if self.drain.triggers.spot:
+            yield SpotNotices(self.metadata, self.events)

@@ -170,8 +170,7 @@ class Daemon:
             thread.stop()
         for thread in (*parts.threads, *self._server_threads):
             thread.join(1.0)
-        debt = self.debt()
-        parts.events.say("info", "stopped", clean=clean, debt_bytes=debt.bytes, debt_items=debt.items)
+        parts.events.say("info", "stopped", clean=clean)
         incomplete = record is not None and parts.machine.finished.is_set() and record.outcome == "incomplete"
         return EXIT_INCOMPLETE if incomplete else EXIT_FINE
 

@@ -77,7 +77,7 @@ class FakeLogs(Logs):
     `down` (each call, until it is None), `next` (one a call, None for a call that works) and `denied` (by group);
     a batch with a message of which `poison` is true is refused whole. An AnswerLost among `next` comes after the
     events were accepted. `meanwhile` are called one after another, each inside one call, after it was accepted: what
-    happens while an answer is on its way.
+    happens while an answer is on its way. Each call takes `seconds`.
     """
 
     def __init__(self, clock: FakeClock) -> None:
@@ -92,6 +92,7 @@ class FakeLogs(Logs):
         self.denied: dict[str, AwsError] = {}
         self.poison: Callable[[str], bool] = lambda _message: False
         self.meanwhile: deque[Callable[[], None]] = deque()
+        self.seconds = 0.0
 
     # what the agent calls
 
@@ -101,6 +102,7 @@ class FakeLogs(Logs):
         assert len(found) == events
         call = Call(document["logGroupName"], document["logStreamName"], found, "ok")
         self.calls.append(call)
+        self.clock.advance(self.seconds)
         try:
             accepted = self._put(call, body)
         except AwsError as error:
@@ -247,10 +249,12 @@ class Rig:
         senders: int = 1,
         linger: float = 60.0,
         max_open: int = 1024,
+        tick: float = 0.0,
         clock: FakeClock | None = None,
         logs: FakeLogs | None = None,
         seed: int = 0,
     ) -> None:
+        """`tick`: seconds that each step takes."""
         self.clock = clock or FakeClock()
         self.logs = logs or FakeLogs(self.clock)
         self.entries = entries
@@ -259,9 +263,11 @@ class Rig:
         self.folder.mkdir(exist_ok=True)
         self._state = home / "state.db"
         self._senders = senders
+        self._tick = tick
         self._limits = Limits(linger, max_open)
         self._random = random.Random(seed)
         self._due: dict[str, float | None] = {}
+        self._busy: set[str] = set()  # in a step that lets time pass
         self.start()
 
     def start(self) -> None:
@@ -274,6 +280,7 @@ class Rig:
         self.reader = Reader(self.inputs, self.clock)
         destinations = Destinations(self.logs, self.clock, self.events)
         self.senders = [self._sender(number, destinations) for number in range(self._senders)]
+        self._busy.clear()
         self._due = {"reader": 0.0, **{sender.name: 0.0 for sender in self.senders}}
 
     def crash(self) -> None:
@@ -360,17 +367,22 @@ class Rig:
         return [orjson.loads(row[0]) for row in self.database.read("SELECT cursor FROM log_cursors ORDER BY id")]  # type: ignore[arg-type]
 
     def _first(self) -> tuple[str, float]:
-        waiting = {name: due for name, due in self._due.items() if due is not None}
+        waiting = {name: due for name, due in self._due.items() if due is not None and name not in self._busy}
         name = min(waiting, key=lambda each: waiting[each])
         return name, waiting[name]
 
     def _step(self, name: str) -> None:
         now = self.clock.monotonic()
         worker = self.reader if name == "reader" else next(each for each in self.senders if each.name == name)
-        self._due[name] = float("inf")
-        next_time = worker.step(now)
-        if self._due[name] == float("inf"):
+        self._due[name] = now + 1.0  # if it fails
+        self._busy.add(name)
+        try:
+            next_time = worker.step(now)
+        finally:
+            self._busy.remove(name)
+        if self._due[name] == now + 1.0:  # nobody woke it
             self._due[name] = next_time
+        self.clock.advance(self._tick)
 
     def _input(self, entry: Entry) -> Input:
         return Input(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -265,6 +267,33 @@ def test_secrets_in_foreign_text_are_starred_out(text: str) -> None:
 )
 def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
     assert redacted(text) == text
+
+
+LIBRARY = """
+import logging
+from agent.engine.events import make_logger
+make_logger()
+make_logger()
+try:
+    raise ValueError("x-amz-security-token:SECRET")
+except ValueError:
+    logging.getLogger("botocore.credentials").warning("refreshing %s failed\\n", "them", exc_info=True)
+logging.getLogger("botocore").info("quiet")
+"""
+
+
+def test_what_libraries_log_is_a_line_of_ours() -> None:
+    """botocore says much, with tracebacks, that Python would print as it is."""
+    ran = subprocess.run([sys.executable, "-c", LIBRARY], capture_output=True, text=True, check=True)
+    (line,) = [json.loads(line) for line in ran.stderr.splitlines()]
+    del line["timestamp"]
+    assert line == {
+        "event": "library_warning",
+        "level": "warning",
+        "library": "botocore.credentials",
+        "message": "refreshing them failed\\x0a",
+        "error": "ValueError: x-amz-security-token:***",
+    }
 
 
 # a log that can't be written

@@ -1,4 +1,4 @@
-"""Delivery: only an acknowledgement moves a cursor, order holds, faults delay and never drop, nobody waits for another."""
+"""Delivery: only an acknowledgement moves a cursor, order holds, faults delay and never drop, none waits in vain."""
 
 from __future__ import annotations
 
@@ -120,32 +120,26 @@ def test_empty_lines_move_the_cursor_without_a_call(rig: Rig) -> None:
 
 
 def test_the_cursor_waits_at_the_first_batch_that_is_not_answered(make: Make) -> None:
-    """Four batches are in flight; they are answered from the last to the first."""
-    rig = make(Entry("app.log"), senders=4)
+    rig = make(Entry("app.log"), senders=4, tick=0.002)
     seen: list[tuple[int, int]] = []
 
-    def nest() -> None:
-        """Inside of one call: let time pass and another sender send the next batch."""
-        rig.clock.advance(0.01)
-        rig.reader.step(rig.clock.monotonic())
-        sender = rig.senders[len(seen) + nested.pop()]
-        sender.step(rig.clock.monotonic())
-        seen.append((len(rig.logs.accepted()), offset(rig)))
+    def wait() -> None:
+        """While the first of several calls hangs, the others are answered."""
+        for _ in range(2):
+            rig.run(1)
+            seen.append((rig.counter("log_batches_accepted"), offset(rig)))
 
-    nested = [1, 2, 3]
-    written = backlog(12)
-    rig.write("app.log", written)
-    rig.hurry()
-    rig.logs.meanwhile.append(lambda: None)  # the stream is made by the first call
-    rig.run(0.001)
-    before = offset(rig)
-    rig.logs.meanwhile.extend([nest, nest, nest])
-    nested[:] = [3, 2, 1]
-    rig.senders[0].step(rig.clock.monotonic())
-    assert [moved for _, moved in seen] == [before] * 3
-    assert offset(rig) > before + 3 * LOG_BATCH_BYTES // 2
+    rig.write("app.log", lines(1))
     rig.run(10)
-    check(written, rig.logs.messages())
+    rig.write("app.log", backlog(30))
+    rig.logs.meanwhile.extend([lambda: rig.run(0.02)] * 8 + [wait])
+    rig.run(60)
+    first, second = seen
+    assert first == second  # others do not go on for ever: what a crash would send again has a bound
+    settled, safe = first
+    assert 3 <= settled - safe // LOG_BATCH_BYTES <= 9
+    check([*lines(1), *backlog(30)], rig.logs.messages())
+    assert offset(rig) == rig.path("app.log").stat().st_size
 
 
 def test_the_digest_of_a_file_is_the_chain_over_its_accepted_payloads(rig: Rig) -> None:
@@ -186,8 +180,9 @@ def test_little_that_comes_slowly_leaves_once_in_a_flush_interval(make: Make) ->
     assert 9 <= len(rig.logs.accepted()) <= 13
 
 
-def test_two_files_of_one_stream_never_fly_together_unless_one_is_later(make: Make) -> None:
-    rig = make(Entry("*.log"), senders=4)
+@pytest.mark.parametrize("names", [["a.log"], ["a.log", "b.log"]], ids=len)
+def test_batches_of_one_stream_fly_together_only_if_each_is_later_than_the_last(make: Make, names: list[str]) -> None:
+    rig = make(Entry("*.log"), senders=4, tick=0.001)
     flying: list[list[tuple[int, int]]] = []
 
     def look() -> None:
@@ -196,11 +191,11 @@ def test_two_files_of_one_stream_never_fly_together_unless_one_is_later(make: Ma
         rig.run(0.02)
 
     rig.logs.meanwhile.extend([look] * 200)
-    for name in ("a.log", "b.log"):
-        rig.write(name, backlog(10))
+    for name in names:
+        rig.write(name, backlog(20))
     rig.run(60)
-    check(backlog(10) * 2, rig.logs.messages())
-    assert max(map(len, flying)) > 1
+    check(backlog(20) * len(names), rig.logs.messages())
+    assert max(map(len, flying)) == 4
     for spans in flying:
         assert all(before[1] < after[0] for before, after in zip(sorted(spans), sorted(spans)[1:], strict=False))
 
@@ -285,6 +280,7 @@ def test_idle_files_are_not_behind_a_file_with_a_backlog(make: Make) -> None:
     for name in ("hot.log", *quiet):
         rig.write(name, lines(1))
     rig.run(10)
+    rig.logs.seconds = 0.3
     rig.write("hot.log", backlog(30))
     for name in quiet:
         rig.write(name, ["urgent"])
@@ -294,7 +290,7 @@ def test_idle_files_are_not_behind_a_file_with_a_backlog(make: Make) -> None:
     hot = [number for number, call in enumerate(rig.logs.calls[called:]) if call.stream == "hot.log"]
     assert len(urgent) == 20
     assert len(hot) > 20
-    assert sum(1 for number in hot if number > urgent[-1]) >= len(hot) // 4  # it is still at work behind them
+    assert urgent[-1] < hot[-1]
     check([*lines(1), *backlog(30)], rig.logs.messages("/g", "hot.log"))
 
 
@@ -496,7 +492,8 @@ def test_what_is_too_old_is_counted_as_refused_and_settled(rig: Rig) -> None:
     rig.write("app.log", lines(10))
     rig.run(3)  # read, not sent
     rig.logs.down = Unreachable("PutLogEvents", "OSError")
-    rig.run(15 * 86_400)
+    rig.run(10)
+    rig.clock.advance(15 * 86_400)
     rig.write("app.log", lines(10, 10))
     rig.logs.down = None
     rig.run(60)

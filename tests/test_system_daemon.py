@@ -114,12 +114,18 @@ def test_sigterm_while_the_system_goes_down_is_a_drain(make: Make, standin: Stan
     assert standin.lifecycle.passages() == []
 
 
-def test_sigterm_otherwise_flushes_and_writes_no_receipt(make: Make, standin: Standin, tmp_path: Path) -> None:
+def test_sigterm_otherwise_flushes_whole_lines_and_writes_no_receipt(
+    make: Make, standin: Standin, tmp_path: Path
+) -> None:
     agent = make(PATH=fake_systemctl(tmp_path, "running")).running()
-    (tmp_path / "app.txt").write_text("just before the end")
+    (tmp_path / "app.txt").write_text("just before the end\nin the mid")
     assert agent.terminate() == 0
     assert messages(standin) == ["just before the end"]
     assert agent.call("receipt").returncode == 1
+    with (tmp_path / "app.txt").open("a") as file:
+        file.write("dle of a line\n")
+    agent.running()
+    eventually(lambda: messages(standin) == ["just before the end", "in the middle of a line"])
 
 
 def test_a_second_sigterm_ends_it_at_once(make: Make, standin: Standin, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from io import BufferedReader, BytesIO
 from typing import Any
 
 from agent.aws.cold import call
@@ -17,12 +18,15 @@ class Objects:
     def __init__(self, aws: Aws) -> None:
         self._aws = aws
 
-    def put_once(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
-        """Store an object that is not there yet; an equal one that is there is success. Raises AwsError.
+    def put_once(self, bucket: str, key: str, body: BytesIO | BufferedReader, content_type: str) -> None:
+        """Store an object that is not there yet; an equal one that is there is success. Raises AwsError, OSError.
 
-        S3 verifies the SHA-256 on the way in. Source: PutObject, If-None-Match and x-amz-checksum-sha256.
+        `body` is read from its present position, twice. S3 verifies the SHA-256 on the way in. Source: PutObject,
+        If-None-Match and x-amz-checksum-sha256.
         """
-        checksum = b64encode(hashlib.sha256(body).digest()).decode()
+        start = body.tell()
+        checksum = b64encode(hashlib.file_digest(body, "sha256").digest()).decode()
+        body.seek(start)
         try:
             call("PutObject", self._client().put_object, Bucket=bucket, Key=key, Body=body, ContentType=content_type,
                  ChecksumSHA256=checksum, IfNoneMatch="*")  # fmt: skip

@@ -6,6 +6,7 @@ ourselves; error, data is lost or a human is needed.
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import threading
@@ -111,9 +112,12 @@ class _Standing:
 
 
 def make_logger(level: str = "info", stream: TextIO | None = None) -> Any:
-    """A structlog logger on `stream` (stderr): JSON lines, or pretty where a person looks on."""
+    """A structlog logger on `stream` (None: stderr): JSON lines, or pretty where a person looks on.
+
+    On stderr, what libraries log comes the same way.
+    """
     out = sys.stderr if stream is None else stream
-    return structlog.wrap_logger(
+    logger = structlog.wrap_logger(
         structlog.PrintLogger(out),
         processors=[
             structlog.processors.add_log_level,
@@ -125,6 +129,32 @@ def make_logger(level: str = "info", stream: TextIO | None = None) -> Any:
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         cache_logger_on_first_use=True,
     )
+    if stream is None:
+        _adopt_libraries(logger)
+    return logger
+
+
+def _adopt_libraries(logger: Any) -> None:
+    root = logging.getLogger()
+    for handler in [each for each in root.handlers if isinstance(each, _LibraryLog)]:
+        root.removeHandler(handler)
+    root.addHandler(_LibraryLog(logger))
+
+
+class _LibraryLog(logging.Handler):
+    """Warnings of libraries as lines of our log. Python's own way would print them, and tracebacks, as they are."""
+
+    def __init__(self, logger: Any) -> None:
+        super().__init__(logging.WARNING)
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        detail = {"error": f"{type(error).__name__}: {error}"} if error else {}
+        try:
+            self._logger.warning("library_warning", library=record.name, message=record.getMessage(), **detail)
+        except (OSError, ValueError):
+            return  # as in Events: a log that can't be written stops nothing
 
 
 def _pretty_renderer() -> Any:

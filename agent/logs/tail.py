@@ -20,6 +20,7 @@ CHUNK_BYTES = 64 << 10  # read at once: larger chunks fall out of the CPU's cach
 TURN_BYTES = 512 << 10  # read of one file before the next has its turn
 BUSY_BACKLOG_BYTES = 8 << 20  # from here on several batches of a stream may be in flight
 _BUSY_WINDOW = 4  # batches in flight then
+_MOST_UNSETTLED = 8  # batches of one file handed over, the first not acknowledged: what a crash may send twice
 _REMEMBER_SECONDS = 30.0  # between two times that a size is saved by itself, not with an acknowledgement
 
 
@@ -215,11 +216,14 @@ class TailedFile:
             return True
         busy = hurry or self.size - self.cursor.offset > BUSY_BACKLOG_BYTES
         group, stream = self._route.destination(self.cursor.origin, epoch)
-        if not force and not self._dispatcher.wants(group, stream, _BUSY_WINDOW if busy else 1):
+        if not force and not self._may_submit(group, stream, _BUSY_WINDOW if busy else 1):
             return False
         self._submit(builder, epoch)
         self._builder = None
         return True
+
+    def _may_submit(self, group: str, stream: str, window: int) -> bool:
+        return len(self._unsettled) < _MOST_UNSETTLED and self._dispatcher.wants(group, stream, window)
 
     def _submit(self, builder: BatchBuilder, epoch: float) -> None:
         destination = self._route.destination(self.cursor.origin, epoch)
