@@ -8,13 +8,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
-from agent.engine.clock import FakeClock
+from agent.aws.session import Aws
+from agent.engine.clock import FakeClock, SystemClock
 from agent.engine.events import Events
 from agent.standin.standin import Standin
 
@@ -75,6 +76,13 @@ def standin() -> Iterator[Standin]:
 def environment() -> Environment:
     """`with environment({...}):` the process has these variables, and none that AWS's SDKs heed beside them."""
     return _environment
+
+
+@pytest.fixture
+def aws(standin: Standin, environment: Environment) -> Iterator[Aws]:
+    """The way into AWS, led to the stand-in by the environment."""
+    with environment(standin.environment()), closing(Aws(standin.region, SystemClock())) as aws:
+        yield aws
 
 
 @contextmanager

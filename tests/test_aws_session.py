@@ -35,12 +35,6 @@ ROLE = "arn:aws:iam::123456789012:role/shipper"
 ASSUMED = "arn:aws:sts::123456789012:assumed-role/shipper/outlive"
 
 
-@pytest.fixture
-def aws(standin: Standin, environment: Environment) -> Iterator[Aws]:
-    with environment(standin.environment()), closing(Aws("eu-west-1", SystemClock())) as aws:
-        yield aws
-
-
 def who_by_client(aws: Aws) -> str:
     arn: str = call("GetCallerIdentity", aws.client("sts").get_caller_identity)["Arn"]
     return arn

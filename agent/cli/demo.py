@@ -22,7 +22,8 @@ def run(options: argparse.Namespace) -> int:
 
         from agent.demo.show import Settings, perform
     except ImportError as error:
-        print(f"outlive: the demo needs the Python package {error.name}: pip install {error.name}", file=sys.stderr)
+        package = (error.name or str(error)).partition(".")[0]
+        print(f"outlive: the demo needs the Python package {package}: pip install {package}", file=sys.stderr)
         return 1
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode shows question marks, not a traceback
