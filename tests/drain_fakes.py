@@ -32,6 +32,7 @@ class FakeJob:
 
     def __init__(self) -> None:
         self.owed = 0
+        self.silent = False  # not settled, and nothing to say why
         self.refused: tuple[Refusal, ...] = ()
         self.drains = 0
         self.seals = 0
@@ -47,7 +48,7 @@ class FakeJob:
     def drain(self, deadline: float) -> Proofs:
         self.drains += 1
         gaps = (Gap("log", "/a.log", self.owed, "not yet acknowledged"),) if self.owed else ()
-        return Proofs(not self.owed, gaps, self.refused, {"samples": {"sent": 5, "left": 0}})
+        return Proofs(not self.owed and not self.silent, gaps, self.refused, {"samples": {"sent": 5, "left": 0}})
 
     def resume(self) -> None:
         self.seals += 1

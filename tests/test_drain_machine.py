@@ -102,6 +102,15 @@ def test_with_a_gap_at_the_deadline_the_answer_is_as_configured(stages, policy, 
     ]
 
 
+def test_a_job_that_names_no_gap_and_is_not_settled_is_a_gap_itself(stages):
+    stage = stages(timeout="60s")
+    stage.job.silent = True
+    notice(stage)
+    stage.run(seconds=200)
+    assert stage.machine.record.outcome == "incomplete"
+    assert stage.store.documents[0]["gaps"][0]["kind"] == "fake"
+
+
 @pytest.mark.parametrize(("strict", "outcome"), [(False, "proven"), (True, "incomplete")])
 def test_what_aws_refused_for_good_is_settled_unless_strict(stages, strict, outcome):
     stage = stages(strict=strict)

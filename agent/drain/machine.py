@@ -177,9 +177,8 @@ class Machine:
         if not self._document:
             if not self._proofs:
                 self._flush(record)  # resumed after a crash: the proofs are made again
-            self._document = receipt.compose(
-                record, self._tools.instance_id, self._proofs, self._command_gaps(record)
-            )
+            more = [*self._command_gaps(record), *self._silent_gaps()]
+            self._document = receipt.compose(record, self._tools.instance_id, self._proofs, more)
             self._write_locally()
         if self._tools.store is not None and not self._stored(record, now):
             return self._tools.clock.monotonic() + self._backoff.next()
@@ -346,6 +345,14 @@ class Machine:
             Gap("command", run.name, 0, run.note or f"exit code {run.exit_code}")
             for run in record.commands.values()
             if run.name in strict and run.exit_code != 0
+        ]
+
+    def _silent_gaps(self) -> list[Gap]:
+        """Jobs that are not done and name nothing that is missing: said too, never left out."""
+        return [
+            Gap(job.name, "", job.debt().bytes, "not settled when the time was up")
+            for job, proof in zip(self._tools.jobs, self._proofs, strict=True)
+            if not proof.settled and not proof.gaps
         ]
 
     def _judge(self, record: DrainRecord) -> None:
