@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import random
@@ -476,6 +477,7 @@ def unprivileged() -> Iterator[Path]:
 @contextmanager
 def no_descriptors() -> Iterator[None]:
     """This process may open no file more (EMFILE)."""
+    codecs.lookup("ascii")  # one that is not found now would be missing to the end of the process
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)

@@ -1,4 +1,4 @@
-"""Files that come, go, hide and fail: what is met when, where reading begins, and that one file's trouble is its own."""
+"""Files that come, go, hide and fail: what is met when, where reading begins, and one file's trouble is its own."""
 
 from __future__ import annotations
 
