@@ -28,7 +28,7 @@ from agent.engine.events import Events
 from agent.engine.job import Job
 from agent.engine.notify import ServiceNotifier
 from agent.engine.state import StateDirectory
-from agent.engine.workers import Worker, WorkerThread
+from agent.engine.workers import LINGER, Worker, WorkerThread
 from agent.surroundings import Place, boot_id, find_group
 
 
@@ -77,7 +77,7 @@ class _Assembly:
         )
 
     def thread(self, worker: Worker) -> WorkerThread:
-        return WorkerThread(worker.name, [worker], self.clock, self.events)
+        return WorkerThread(worker.name, [worker], self.clock, self.events, linger=LINGER)
 
     def jobs(self) -> Iterator[Job]:
         """The jobs that the configuration switches on; each is imported only then."""

@@ -158,7 +158,7 @@ def test_answered_already(standin: Standin, scaling: AutoScaling) -> None:
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(400, "ValidationError"), (403, "AccessDenied"), (400, "Throttling"), (400, "ResourceContention")],
+    [(400, "ValidationError"), (403, "AccessDenied"), (400, "ResourceContention")],
 )
 def test_other_refusals_are_not_taken_for_it(standin: Standin, scaling: AutoScaling, status: int, code: str) -> None:
     add_group(standin, StandinHook("drain"))

@@ -347,3 +347,46 @@ def test_a_thread_that_has_ended_is_stuck_for_ever(clock: FakeClock, events: Eve
     thread.stop()
     assert thread.join(PATIENCE)
     assert thread.stuck_for(clock.monotonic()) == float("inf")
+
+
+def test_a_thread_with_nothing_to_do_rests_and_is_there_again_when_woken(events: Events) -> None:
+    steps: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def step(_now: float) -> None:
+        steps.put(threading.current_thread().name + str(threading.get_ident()))
+
+    thread = WorkerThread("seldom", [Steps(step)], SystemClock(), events, linger=0.01)
+    thread.start()
+    steps.get(timeout=PATIENCE)
+    assert thread.join(PATIENCE), "it did not rest"
+    assert thread.stuck_for(SystemClock().monotonic()) == 0.0
+    thread.wake()
+    steps.get(timeout=PATIENCE)
+    thread.stop()
+    assert thread.join(PATIENCE)
+
+
+def test_a_thread_that_waits_for_a_time_does_not_rest(events: Events, clock: FakeClock) -> None:
+    stepped = threading.Event()
+
+    def step(now: float) -> float:
+        stepped.set()
+        return now + 1000.0
+
+    thread = WorkerThread("timed", [Steps(step)], clock, events, linger=0.001)
+    thread.start()
+    assert stepped.wait(PATIENCE)
+    assert not thread.join(0.05)
+    thread.stop()
+    assert thread.join(PATIENCE)
+
+
+def test_a_resting_thread_that_was_stopped_is_not_woken(events: Events) -> None:
+    stepped: list[float] = []
+    thread = WorkerThread("seldom", [Steps(lambda now: stepped.append(now))], SystemClock(), events, linger=0.001)
+    thread.start()
+    assert thread.join(PATIENCE)
+    thread.stop()
+    thread.wake()
+    assert thread.join(PATIENCE)
+    assert len(stepped) == 1

@@ -13,6 +13,7 @@ from agent.engine.backoff import Backoff
 from agent.engine.clock import Clock
 from agent.engine.events import Events
 
+LINGER = 30.0  # seconds; of threads that are needed in bursts or hardly ever
 _LONGEST_WAIT = 3600.0  # seconds; bounds a wait for a worker that only wants to be woken
 _NEVER = float("inf")
 
@@ -34,10 +35,16 @@ class WorkerThread:
 
     An exception in a step is an event, and that worker's next step comes after a backoff, woken or not; it never
     ends the thread. Of several workers the one that has waited longest is first.
+
+    With `linger`, a thread whose workers have only been waiting to be woken for so many seconds ends; `wake` starts
+    another one. What is seldom needed then costs nothing in between.
     """
 
-    def __init__(self, name: str, workers: Sequence[Worker], clock: Clock, events: Events) -> None:
+    def __init__(
+        self, name: str, workers: Sequence[Worker], clock: Clock, events: Events, linger: float | None = None
+    ) -> None:
         self.name = name
+        self._linger = linger
         self._clock = clock
         self._events = events
         self._condition = threading.Condition()
@@ -45,7 +52,8 @@ class WorkerThread:
         self._stopping = False
         self._beat = clock.monotonic()
         self._busy = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._resting = False
+        self._thread = self._new_thread()
 
     def start(self) -> None:
         self._thread.start()
@@ -57,6 +65,10 @@ class WorkerThread:
             for slot in self._slots:
                 slot.woken = min(slot.woken, now)
             self._condition.notify()
+            if self._resting and not self._stopping:
+                self._resting = False
+                self._thread = self._new_thread()
+                self._thread.start()
 
     def stop(self) -> None:
         """Ask the thread to end after the step under way; returns at once."""
@@ -72,9 +84,14 @@ class WorkerThread:
 
     def stuck_for(self, now: float) -> float:
         """Seconds that the step under way has taken; 0 between steps. A dead thread is stuck for ever."""
+        if self._resting:
+            return 0.0
         if not self._thread.is_alive():
             return float("inf")
         return now - self._beat if self._busy else 0.0
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._run, name=self.name, daemon=True)
 
     def _run(self) -> None:
         while True:
@@ -87,15 +104,21 @@ class WorkerThread:
             self._busy = False
 
     def _next(self) -> _Slot | None:
-        """The worker to step now, waiting for it; None at the end."""
+        """The worker to step now, waiting for it; None at the end, and when it is time to rest."""
         with self._condition:
+            tired = False
             while not self._stopping:
                 now = self._clock.monotonic()
                 first = min(self._slots, key=_Slot.due_time)
-                if first.due_time() <= now:
+                due = first.due_time()
+                if due <= now:
                     first.woken = _NEVER
                     return first
-                self._condition.wait(min(first.due_time() - now, _LONGEST_WAIT))
+                if tired and due == _NEVER:
+                    self._resting = True
+                    return None
+                longest = self._linger if self._linger is not None and due == _NEVER else _LONGEST_WAIT
+                tired = not self._condition.wait(min(due - now, longest)) and self._linger is not None
             return None
 
 

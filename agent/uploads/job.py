@@ -15,7 +15,7 @@ from agent.engine.events import Events
 from agent.engine.files import may_read_everything
 from agent.engine.job import Debt, Proofs
 from agent.engine.state import StateDirectory
-from agent.engine.workers import Worker, WorkerThread
+from agent.engine.workers import LINGER, Worker, WorkerThread
 from agent.uploads.directory import Directory
 from agent.uploads.drainage import Drainage
 from agent.uploads.finder import Finder
@@ -149,7 +149,7 @@ class UploadsJob:
             self.finder.close()
 
     def _spawn(self, worker: Worker) -> WorkerThread:
-        thread = WorkerThread(worker.name, [worker], self._clock, self._events)
+        thread = WorkerThread(worker.name, [worker], self._clock, self._events, linger=LINGER)
         thread.start()
         return thread
 
