@@ -383,7 +383,7 @@ def test_a_thread_that_waits_for_a_time_does_not_rest(events: Events, clock: Fak
 
 def test_a_resting_thread_that_was_stopped_is_not_woken(events: Events) -> None:
     stepped: list[float] = []
-    thread = WorkerThread("seldom", [Steps(lambda now: stepped.append(now))], SystemClock(), events, linger=0.001)
+    thread = WorkerThread("seldom", [Steps(stepped.append)], SystemClock(), events, linger=0.001)
     thread.start()
     assert thread.join(PATIENCE)
     thread.stop()
