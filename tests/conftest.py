@@ -75,7 +75,7 @@ def standin() -> Iterator[Standin]:
 @pytest.fixture
 def environment() -> Environment:
     """`with environment({...}):` the process has these variables, and none that AWS's SDKs heed beside them."""
-    return _environment
+    return environment_of
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def aws(standin: Standin, environment: Environment) -> Iterator[Aws]:
 
 
 @contextmanager
-def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+def environment_of(wanted: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
     for name in before:
         if name.upper().startswith(_OURS):
@@ -161,4 +161,6 @@ def tiny_disk(*, kilobytes: int, read_only: bool = False, at: Path | None = None
         try:
             yield Path(folder)
         finally:
-            subprocess.run(["umount", folder], check=True)
+            if subprocess.run(["umount", folder], capture_output=True, check=False).returncode != 0:
+                subprocess.run(["umount", "--lazy", folder], check=True)
+                pytest.fail("something on the tiny disk is still open")

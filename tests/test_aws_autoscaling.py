@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from conftest import Environment
+from conftest import environment_of
 
 from agent.aws.autoscaling import AutoScaling, Hook, is_no_action
 from agent.aws.errors import AwsError, Denied, Refused
@@ -20,17 +20,36 @@ from agent.standin.standin import INSTANCE_ID, Standin
 HOOK = Hook("web", "drain", 300.0)
 
 
-@pytest.fixture
-def standin(clock: FakeClock) -> Iterator[Standin]:
-    """With a clock that is moved by hand."""
-    with Standin.start(clock=clock.time) as standin:
-        yield standin
+@pytest.fixture(scope="module")
+def moved() -> FakeClock:
+    """One clock, one stand-in and one client for all tests here: making a client takes longer than all of them."""
+    return FakeClock()
+
+
+@pytest.fixture(scope="module")
+def shared(moved: FakeClock) -> Iterator[tuple[Standin, AutoScaling]]:
+    with (
+        Standin.start(clock=moved.time) as standin,
+        environment_of(standin.environment()),
+        closing(Aws("eu-west-1", SystemClock())) as aws,
+    ):
+        yield standin, AutoScaling(aws, INSTANCE_ID)
 
 
 @pytest.fixture
-def scaling(standin: Standin, environment: Environment) -> Iterator[AutoScaling]:
-    with environment(standin.environment()), closing(Aws("eu-west-1", SystemClock())) as aws:
-        yield AutoScaling(aws, INSTANCE_ID)
+def clock(moved: FakeClock) -> FakeClock:
+    return moved
+
+
+@pytest.fixture
+def standin(shared: tuple[Standin, AutoScaling]) -> Standin:
+    shared[0].reset()
+    return shared[0]
+
+
+@pytest.fixture
+def scaling(shared: tuple[Standin, AutoScaling]) -> AutoScaling:
+    return shared[1]
 
 
 def add_group(standin: Standin, *hooks: StandinHook, retain: bool | None = None, action_delay: float = 0.0) -> None:
@@ -74,7 +93,7 @@ def test_a_group_may_have_no_hook(standin: Standin, scaling: AutoScaling) -> Non
     assert scaling.hooks("web") == []
 
 
-def test_a_group_that_is_not_there_is_refused(scaling: AutoScaling) -> None:
+def test_a_group_that_is_not_there_is_refused(standin: Standin, scaling: AutoScaling) -> None:
     with pytest.raises(Refused, match="not found"):
         scaling.hooks("web")
 
@@ -87,7 +106,7 @@ def test_whether_an_abandoned_instance_is_kept_is_the_groups_policy(
     assert scaling.retains_abandoned("web") is expected
 
 
-def test_a_group_that_is_not_there_keeps_nothing(scaling: AutoScaling) -> None:
+def test_a_group_that_is_not_there_keeps_nothing(standin: Standin, scaling: AutoScaling) -> None:
     assert scaling.retains_abandoned("web") is False
 
 

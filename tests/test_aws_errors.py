@@ -161,7 +161,7 @@ def client_error(code: str, status: int) -> exceptions.ClientError:
         (client_error("404", 404), NotFound),
         (client_error("ResourceAlreadyExistsException", 400), Conflict),
         (client_error("", 500), ServerFault),
-        (exceptions.ClientError({}, "Operation"), ServerFault),  # type: ignore[arg-type]
+        (exceptions.ClientError({}, "Operation"), ServerFault),
         (exceptions.NoCredentialsError(), Denied),
         (exceptions.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"), Denied),
         (exceptions.CredentialRetrievalError(provider="iam-role", error_msg="x"), Denied),
@@ -169,7 +169,7 @@ def client_error(code: str, status: int) -> exceptions.ClientError:
         (RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired."), Denied),
         (exceptions.EndpointConnectionError(endpoint_url="http://x", error="refused"), Unreachable),
         (exceptions.ConnectTimeoutError(endpoint_url="http://x", error="slow"), Unreachable),
-        (exceptions.SSLError(endpoint_url="http://x", error="certificate"), Unreachable),
+        (exceptions.SSLError(endpoint_url="http://x", error=ValueError("certificate")), Unreachable),
         (exceptions.ProxyConnectionError(proxy_url="http://p", error="refused"), Unreachable),
         (exceptions.ReadTimeoutError(endpoint_url="http://x", error="slow"), AnswerLost),
         (exceptions.ConnectionClosedError(endpoint_url="http://x", error="closed"), AnswerLost),

@@ -272,8 +272,8 @@ def run_commands(stage: Stage) -> None:
         again = stage.machine.step(stage.clock.monotonic())
         if again is None:
             return
-        if stage.machine._command is not None:
-            stage.machine._command._process.wait(timeout=10)
+        if stage.machine._steps.command is not None:
+            stage.machine._steps.command._process.wait(timeout=10)
         stage.clock.advance(max(0.0, again - stage.clock.monotonic()))
 
 
@@ -334,7 +334,7 @@ def test_a_command_over_its_time_is_ended_with_all_that_it_started(stages, tmp_p
     stage.machine.step(stage.clock.monotonic())
     stage.clock.advance(6)
     stage.machine.step(stage.clock.monotonic())
-    stage.machine._command._process.wait(timeout=10)
+    stage.machine._steps.command._process.wait(timeout=10)
     stage.run()
     run = latest(stage.receipts)["commands"][0]
     assert (run["exit_code"], run["note"]) == (-9, "timed out")
@@ -360,9 +360,9 @@ def test_a_command_interrupted_by_a_crash_is_treated_as_configured(stages, tmp_p
     out = tmp_path / "out"
     stage = stages(before=[python(f"open({str(out)!r}, 'a').write('x')", on_resume=policy)])
     notice(stage)
-    stage.run(until=lambda: stage.machine._command is not None)
-    stage.machine._command._process.wait(timeout=10)
-    stage.machine._command.close()
+    stage.run(until=lambda: stage.machine._steps.command is not None)
+    stage.machine._steps.command._process.wait(timeout=10)
+    stage.machine._steps.command.close()
     stage.crash()
     run_commands(stage)
     assert out.read_text() == "x" * runs

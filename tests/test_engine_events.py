@@ -75,7 +75,7 @@ def test_counters_are_a_copy(events: Events) -> None:
 def test_a_standing_trouble_is_said_at_once_and_then_after_1_2_4_minutes(
     events: Events, said: Said, clock: FakeClock
 ) -> None:
-    said_at = []
+    said_at: list[int] = []
     for second in range(16 * 60):
         events.trouble("error", "unreadable", "/a", counter="failures")
         if len(said.lines) > len(said_at):
@@ -86,7 +86,7 @@ def test_a_standing_trouble_is_said_at_once_and_then_after_1_2_4_minutes(
 
 
 def test_it_is_repeated_at_least_every_hour(events: Events, said: Said, clock: FakeClock) -> None:
-    said_at = []
+    said_at: list[int] = []
     for minute in range(8 * 60):
         events.trouble("error", "unreadable", "/a")
         if len(said.lines) > len(said_at):

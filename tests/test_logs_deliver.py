@@ -212,13 +212,13 @@ def test_a_batch_that_comes_back_takes_its_place_again() -> None:
     assert flying == batches
     for number in (0, 2, 1, 3):
         dispatcher.postpone(batches[number], everywhere=False)
-    order = []
+    order: list[Batch] = []
     while len(order) < 4:
         clock.advance(60)
-        batch = dispatcher.take(clock.monotonic(), lambda: None)
-        assert batch is not None
-        order.append(batch)
-        dispatcher.settle(batch)
+        taken = dispatcher.take(clock.monotonic(), lambda: None)
+        assert taken is not None
+        order.append(taken)
+        dispatcher.settle(taken)
     assert order == batches
 
 

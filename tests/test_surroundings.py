@@ -87,7 +87,7 @@ def machine(root: Path, files: dict[str, str]) -> str:
 
 
 def config(**sections: object) -> Config:
-    return Config(**sections)  # type: ignore[arg-type]
+    return Config(**sections)
 
 
 # on EC2

@@ -17,12 +17,12 @@ from typing import Any, Protocol, cast
 
 from agent.aws.autoscaling import Hook, Result
 from agent.aws.errors import AwsError
-from agent.config.sections.drain import Drain, Step
+from agent.config.sections.drain import Drain
 from agent.drain import receipt
-from agent.drain.commands import RunningCommand
 from agent.drain.hook import Answer, Heartbeat, HookFinder
-from agent.drain.journal import CommandRecord, DrainRecord, Journal, Phase
+from agent.drain.journal import DrainRecord, Journal, Phase
 from agent.drain.notice import Notice
+from agent.drain.steps import Steps, failures
 from agent.engine.backoff import Backoff
 from agent.engine.clock import Clock
 from agent.engine.events import Events, Level
@@ -73,7 +73,7 @@ class Machine:
         self._record: DrainRecord | None = None
         self._hook: Hook | None = None
         self._hook_sought = 0.0  # monotonic time from which a hook that was not to be found is sought again
-        self._command: RunningCommand | None = None
+        self._steps = Steps(tools.journal, tools.clock, tools.events)
         self._proofs: list[Proofs] = []
         self._sealed = False
         self._document: dict[str, Any] = {}
@@ -148,7 +148,7 @@ class Machine:
     def _quiesce(self, record: DrainRecord, now: float) -> float:
         """Run `before`, one command after the other, while the jobs flush."""
         self._flush(record)
-        if self._run_commands(record, self._config.before):
+        if self._steps.advance(record, self._config.before, self._deadline_of(record)):
             return now + _POLL_SECONDS
         return self._go(record, Phase.SEALING, now)
 
@@ -165,11 +165,11 @@ class Machine:
 
     def _finish(self, record: DrainRecord, now: float) -> float:
         """Run `after`; then judge."""
-        if self._run_commands(record, self._config.after):
+        if self._steps.advance(record, self._config.after, self._deadline_of(record) + _RECEIPT_SECONDS):
             return now + _POLL_SECONDS
         self._flush(record)
         self._judge(record)
-        self._give_up_receipt = now + max(0.0, self._seconds_left(record)) + _RECEIPT_SECONDS
+        self._give_up_receipt = self._deadline_of(record) + _RECEIPT_SECONDS
         return self._go(record, Phase.RECEIPT, now)
 
     def _receipt(self, record: DrainRecord, now: float) -> float:
@@ -177,7 +177,7 @@ class Machine:
         if not self._document:
             if not self._proofs:
                 self._flush(record)  # resumed after a crash: the proofs are made again
-            more = [*self._command_gaps(record), *self._silent_gaps()]
+            more = [*self._failures(record), *self._silent_gaps()]
             self._document = receipt.compose(record, self._tools.instance_id, self._proofs, more)
             self._write_locally()
         if self._tools.store is not None and not self._stored(record, now):
@@ -254,8 +254,12 @@ class Machine:
     def _seconds_left(self, record: DrainRecord) -> float:
         return record.deadline - self._tools.clock.time()
 
+    def _deadline_of(self, record: DrainRecord) -> float:
+        """In monotonic seconds, never in the past."""
+        return self._tools.clock.monotonic() + max(0.0, self._seconds_left(record))
+
     def _flush(self, record: DrainRecord) -> None:
-        deadline = self._tools.clock.monotonic() + self._seconds_left(record)
+        deadline = self._deadline_of(record)
         self._proofs = [job.drain(deadline) for job in self._tools.jobs]
 
     def _seek_hook(self, record: DrainRecord, now: float) -> None:
@@ -271,81 +275,11 @@ class Machine:
         self._hook_sought = float("inf")
         if self._hook is not None:
             record.hook.update({"group": self._hook.group, "name": self._hook.name})
-            self._tools.heartbeat.begin(self._hook, now + max(0.0, self._seconds_left(record)) + _RECEIPT_SECONDS)
+            self._tools.heartbeat.begin(self._hook, self._deadline_of(record) + _RECEIPT_SECONDS)
             self._tools.wake_heartbeat()
 
-    def _run_commands(self, record: DrainRecord, steps: Sequence[Step]) -> bool:
-        """Look after the command under way, or start the next; True while there is something to wait for."""
-        if self._command is not None:
-            self._look_after(record, self._command)
-            return True
-        step = next((step for step in steps if self._is_to_run(record, step)), None)
-        if step is None:
-            return False
-        self._start(record, step)
-        return True
-
-    def _is_to_run(self, record: DrainRecord, step: Step) -> bool:
-        """Whether the command was not yet run; at shutdown only those that say so; interrupted ones as they say."""
-        if record.reason == "shutdown" and not step.at_shutdown:
-            return False
-        run = record.commands.get(step.name)
-        if run is None:
-            return True
-        if run.state == "done":
-            return False
-        if step.on_resume == "rerun":
-            return True
-        run.state = "done"
-        run.note = "interrupted: whether it ran to its end is not known"
-        if step.on_resume == "fail":
-            run.note = "interrupted, and counted as failed"
-            run.exit_code = -1
-        self._tools.journal.save(record)
-        return False
-
-    def _start(self, record: DrainRecord, step: Step) -> None:
-        run = record.commands[step.name] = CommandRecord(step.name)
-        self._tools.journal.save(record)
-        environment = {"DRAIN_ID": record.drain_id, "DRAIN_REASON": record.reason,
-                       "DRAIN_DEADLINE": str(int(record.deadline))}  # fmt: skip
-        spare = 0.0 if record.phase is Phase.QUIESCING else _RECEIPT_SECONDS
-        deadline = self._tools.clock.monotonic() + max(0.0, self._seconds_left(record)) + spare
-        try:
-            self._command = RunningCommand(step, environment, deadline, self._tools.clock)
-        except OSError as error:
-            run.state, run.note = "done", f"not started: {error.strerror}"
-            self._tools.journal.save(record)
-            self._tools.events.say(
-                "error", "command_failed", counter="commands_failed", name=step.name, error=run.note
-            )
-
-    def _look_after(self, record: DrainRecord, command: RunningCommand) -> None:
-        code = command.poll()
-        if code is None:
-            return
-        run = record.commands[command.step.name]
-        run.state, run.exit_code, run.seconds = "done", code, command.seconds
-        run.note = "timed out" if command.timed_out else ""
-        level: Level = "info" if code == 0 else "error"
-        self._tools.events.say(level, "command_ended", name=run.name, exit_code=code, seconds=round(run.seconds, 3),
-                               timed_out=command.timed_out, output=command.output())  # fmt: skip
-        if code != 0:
-            self._tools.events.count("commands_failed")
-        command.close()
-        self._command = None
-        self._tools.journal.save(record)
-
-    def _command_gaps(self, record: DrainRecord) -> list[Gap]:
-        """Commands that failed and whose failure makes a drain incomplete."""
-        strict = {
-            step.name for step in (*self._config.before, *self._config.after) if step.on_failure == "incomplete"
-        }
-        return [
-            Gap("command", run.name, 0, run.note or f"exit code {run.exit_code}")
-            for run in record.commands.values()
-            if run.name in strict and run.exit_code != 0
-        ]
+    def _failures(self, record: DrainRecord) -> list[Gap]:
+        return failures(record, (*self._config.before, *self._config.after))
 
     def _silent_gaps(self) -> list[Gap]:
         """Jobs that are not done and name nothing that is missing: said too, never left out."""
@@ -356,7 +290,7 @@ class Machine:
         ]
 
     def _judge(self, record: DrainRecord) -> None:
-        gaps = bool(self._command_gaps(record)) or not all(proof.settled and not proof.gaps for proof in self._proofs)
+        gaps = bool(self._failures(record)) or not all(proof.settled and not proof.gaps for proof in self._proofs)
         refused = self._config.strict and any(proof.refused for proof in self._proofs)
         record.outcome = "incomplete" if gaps or refused else "proven"
         record.finished = self._tools.clock.time()

@@ -66,7 +66,8 @@ class Cursors:
         self._lock = threading.Lock()
         self._unsaved: dict[int, tuple[int, str, float, bool, bytes]] = {}
         self._claimed: set[int | None] = set()
-        self._last_id: int | None = None
+        self._last_id = 0
+        self._prepared = False
         self._prepare()
 
     def begin(self, entry: str) -> bool:
@@ -106,10 +107,13 @@ class Cursors:
 
     def _next_id(self) -> int:
         """One more than ever; while the table can't be asked, the time in µs, which is more than it can have."""
-        self._last_id = int(self._clock.time() * 1e6) if self._last_id is None else self._last_id + 1
+        floor = 0 if self._prepared else int(self._clock.time() * 1e6)
+        self._last_id = max(self._last_id, floor) + 1
         return self._last_id
 
     def _write(self) -> None:
+        if not self._prepared:
+            self._prepare()
         try:
             with self._database.transaction() as connection:
                 connection.executemany(
@@ -129,9 +133,12 @@ class Cursors:
                     connection.execute(statement)
                 limits = (now - _KEEP_SECONDS, now - _KEEP_ENDED_SECONDS)
                 connection.execute("DELETE FROM log_cursors WHERE seen < ? OR (ended AND seen < ?)", limits)
-                (self._last_id,) = connection.execute("SELECT coalesce(max(id), 0) FROM log_cursors").fetchone()
+                (known,) = connection.execute("SELECT coalesce(max(id), 0) FROM log_cursors").fetchone()
         except DatabaseError as error:
             self._failed(error)
+            return
+        self._last_id = max(self._last_id, known)
+        self._prepared = True
 
     def _failed(self, error: DatabaseError) -> None:
         self._events.trouble(

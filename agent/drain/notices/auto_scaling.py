@@ -6,8 +6,9 @@ docs.aws.amazon.com/autoscaling/ec2/userguide/retrieving-target-lifecycle-state-
 
 from __future__ import annotations
 
-from agent.aws.metadata import Metadata, MetadataError
+from agent.aws.metadata import Metadata
 from agent.drain.notice import Notice
+from agent.drain.notices.metadata import Question
 from agent.engine.events import Events
 
 _GOING = "Terminated"
@@ -20,16 +21,7 @@ class AutoScalingNotices:
     interval = 2.0
 
     def __init__(self, metadata: Metadata, events: Events) -> None:
-        self._metadata = metadata
-        self._events = events
+        self._state = Question(metadata, "autoscaling/target-lifecycle-state", events)
 
     def look(self, epoch: float) -> Notice | None:
-        try:
-            state = self._metadata.get("autoscaling/target-lifecycle-state")
-        except MetadataError as error:
-            self._events.trouble(
-                "warning", "metadata_silent", self.name, counter="metadata_failures", error=str(error)
-            )
-            return None
-        self._events.over("metadata_silent", self.name, said="metadata_answers_again")
-        return Notice("auto-scaling", epoch) if state == _GOING else None
+        return Notice("auto-scaling", epoch) if self._state.ask() == _GOING else None

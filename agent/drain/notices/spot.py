@@ -9,8 +9,9 @@ from datetime import datetime
 
 import orjson
 
-from agent.aws.metadata import Metadata, MetadataError
+from agent.aws.metadata import Metadata
 from agent.drain.notice import Notice
+from agent.drain.notices.metadata import Question
 from agent.engine.events import Events
 
 _RESERVE_SECONDS = 10.0  # kept between the drain's end and the time that EC2 names
@@ -23,19 +24,12 @@ class SpotNotices:
     interval = 2.0
 
     def __init__(self, metadata: Metadata, events: Events) -> None:
-        self._metadata = metadata
+        self._action = Question(metadata, "spot/instance-action", events)
         self._events = events
 
     def look(self, epoch: float) -> Notice | None:
-        try:
-            text = self._metadata.get("spot/instance-action")
-        except MetadataError as error:
-            self._events.trouble(
-                "warning", "metadata_silent", self.name, counter="metadata_failures", error=str(error)
-            )
-            return None
-        self._events.over("metadata_silent", self.name, said="metadata_answers_again")
-        if not text:
+        text = self._action.ask()
+        if text is None:
             return None
         when = _time_of(text)
         if when is None:
