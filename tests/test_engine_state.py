@@ -162,11 +162,11 @@ def test_the_way_back_to_the_first_instance_starts_afresh_too(opened: Open, fold
 
 
 def test_an_instance_id_cannot_lead_out_of_the_directory(opened: Open, folder: Path, tmp_path: Path) -> None:
-    opened("../../../etc/\n\x1b" + "x" * 300).close()
+    opened("../../../../escaped\n\x1b" + "x" * 300).close()
     opened(MINE)
     assert {path.name for path in tmp_path.iterdir()} == {"state"}
     (aside,) = set_aside(folder)
-    assert aside.parent == folder / "set-aside"
+    assert (aside / "state.db").exists()
     assert aside.name.isprintable()
 
 
@@ -228,6 +228,14 @@ def test_a_damaged_database_is_set_aside_said_and_begun_afresh(opened: Open, fol
     assert (level, event) == ("error", "state_damaged")
     assert "spool.db" in fields["error"]
     assert state.durable
+
+
+def test_the_log_of_a_damaged_database_goes_with_it(opened: Open, folder: Path) -> None:
+    state = opened()
+    for name in ("spool.db", "spool.db-wal"):
+        (folder / name).write_bytes(b"garbage" * 1000)
+    assert values(state, "spool.db") == []
+    assert (set_aside(folder)[0] / "spool.db-wal").read_bytes() == b"garbage" * 1000
 
 
 def test_a_damaged_state_database_is_this_instances_afterwards(opened: Open, folder: Path, said: Said) -> None:

@@ -191,3 +191,14 @@ def test_the_old_generation_is_let_go_of_when_it_is_acknowledged(rig: Rig) -> No
     rig.run(60)
     assert [file.sealed for file in rig.files] == [False]
     check(lines(10), rig.logs.messages())
+
+
+def test_truncated_written_and_deleted_between_two_looks_is_still_read(rig: Rig) -> None:
+    rig.write("app.log", lines(10))
+    rig.run(10)
+    truncate(rig)
+    rig.write("app.log", ["short"])
+    rig.path("app.log").unlink()
+    rig.write("app.log", ["new"])
+    rig.run(100)
+    check([*lines(10), "short", "new"], rig.logs.messages())

@@ -42,6 +42,7 @@ class Waits:
 
     def __call__(self, seconds: float) -> bool:
         self.seconds.append(seconds)
+        assert len(self.seconds) < 1000, "it waits for ever"
         if len(self.seconds) == 1:
             self._happens()
         return len(self.seconds) >= self._stop_after

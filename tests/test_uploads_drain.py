@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from uploads_kit import BUCKET, Rig
 
 from agent.aws.errors import Denied, Unreachable
 from agent.engine.job import Debt, Gap, Proofs, Refusal
+from agent.uploads.manifest import ManifestWriter
 
 MakeRig = Callable[..., Rig]
 
@@ -270,3 +273,21 @@ def test_a_manifest_that_cannot_be_written_is_said_and_the_objects_are_proven_al
     assert proofs.settled
     assert proofs.receipt["uploads"]["manifest"] is None
     assert "upload_manifest_not_written" in rig.log.names()
+
+
+def test_a_disk_that_is_full_costs_the_manifest_and_not_the_count(rigs: MakeRig) -> None:
+    rig = rigs()
+    rig.write("a", b"12345")
+    assert drain(rig).settled
+    directories = [search.directory for search in rig.job.finder.searches]
+    writer = ManifestWriter(rig.state.file("other"), directories, rig.job.drainage._ledger)
+    assert writer.advance() is None
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # every write to a file fails from here on
+    try:
+        written = writer.advance()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (written.path, written.objects, written.bytes) == (None, 1, 5)
+    assert written.error.errno == errno.EFBIG
+    assert not os.path.exists(rig.state.file("other"))

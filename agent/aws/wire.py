@@ -140,7 +140,7 @@ class Wire:
     ) -> Answer:
         connection, fresh = self._connection(operation, timeout)
         try:
-            whole = _transmit(connection, method, self._target(target), {**headers, **self._plain_proxy()}, body)
+            _transmit(connection, method, self._target(target), {**headers, **self._plain_proxy()}, body)
             response = connection.getresponse()
             answer = Answer(
                 response.status,
@@ -157,7 +157,7 @@ class Wire:
         except BaseException:
             self._discard(connection)
             raise
-        self._keep(connection, reusable=whole)
+        self._keep(connection)
         return answer
 
     def _target(self, target: str) -> str:
@@ -227,11 +227,10 @@ class Wire:
                 raise Unreachable(operation, type(error).__name__, f"AWS_CA_BUNDLE {bundle}: {error}") from error
         return self._context
 
-    def _keep(self, connection: http.client.HTTPConnection, *, reusable: bool) -> None:
+    def _keep(self, connection: http.client.HTTPConnection) -> None:
         with self._lock:
             self._busy.discard(connection)
-            open_ = connection.sock is not None and not self._closed
-            if reusable and open_ and len(self._idle) < _IDLE_CONNECTIONS:
+            if connection.sock is not None and not self._closed and len(self._idle) < _IDLE_CONNECTIONS:
                 self._idle[connection] = self._clock.monotonic()
                 return
         connection.close()
@@ -277,18 +276,13 @@ class _SourceFailed(Exception):
 
 def _transmit(
     connection: http.client.HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: Body
-) -> bool:
-    """Send the request; whether all of it went.
-
-    If the other side stops listening in the middle, its answer may still say why.
-    """
+) -> None:
+    """Send the request; if the other side stops listening in the middle, its answer may still say why."""
     try:
         connection.request(method, target, body if isinstance(body, bytes) else _blocks(body), headers)
     except (BrokenPipeError, ConnectionResetError):
         if connection.sock is None or not _is_readable(connection.sock, 0.5):
             raise
-        return False
-    return True
 
 
 def _blocks(body: Callable[[], Iterable[bytes]]) -> Iterator[bytes]:

@@ -151,5 +151,4 @@ class _Slot:
                 exc_info=error,
             )
         else:
-            self._held = 0.0
             self._backoff.reset()

@@ -150,7 +150,7 @@ class Input:
         self._events.count("log_bytes_lost", gone)
         if not detached:
             self._detach(file)
-        self._open(cursor, descriptor, detached=detached)
+        self._open(cursor, descriptor, now, detached=detached)
 
     def _count(self, file: TailedFile) -> None:
         """Move the counters by what reading changed, skipped, or could not do any more."""
@@ -214,7 +214,7 @@ class Input:
             self._cannot_open(found.path, error, now)
             return
         try:
-            self._adopt(found.path, descriptor)
+            self._adopt(found.path, descriptor, now)
         except OSError as error:
             os.close(descriptor)
             self._cannot_open(found.path, error, now)
@@ -263,29 +263,29 @@ class Input:
         if self.unreadable.pop(path, None) is not None:
             self._events.over("log_unreadable", path, said=said, path=path)
 
-    def _adopt(self, path: str, descriptor: int) -> None:
+    def _adopt(self, path: str, descriptor: int, now: float) -> None:
         """Recognise an open file, or take it as new. Raises OSError."""
         cursor = self._known.recognise(descriptor)
         if cursor is None:
             size = os.fstat(descriptor).st_size
-            self._open(self._new_cursor(path, descriptor, size if self._skip_existing else 0), descriptor)
+            self._open(self._new_cursor(path, descriptor, size if self._skip_existing else 0), descriptor, now)
         else:
-            self._reopen(cursor, path, descriptor, detached=False)
+            self._reopen(cursor, path, descriptor, now, detached=False)
 
     def _new_cursor(self, path: str, descriptor: int, offset: int) -> Cursor:
         return Cursor(path, locate(descriptor), path, prefix=prefix(descriptor, PREFIX_BYTES), offset=offset,
                       guard=guard(descriptor, offset))  # fmt: skip
 
-    def _reopen(self, cursor: Cursor, path: str, descriptor: int, *, detached: bool) -> None:
+    def _reopen(self, cursor: Cursor, path: str, descriptor: int, now: float, *, detached: bool) -> None:
         """Go on with a file that was known. Raises OSError."""
         cursor.locator, cursor.prefix = locate(descriptor), prefix(descriptor, PREFIX_BYTES)
         cursor.path, cursor.ended = path, False
-        self._open(cursor, descriptor, detached=detached)
+        self._open(cursor, descriptor, now, detached=detached)
         self._known.remove(cursor)
 
-    def _open(self, cursor: Cursor, descriptor: int, *, detached: bool = False) -> None:
+    def _open(self, cursor: Cursor, descriptor: int, now: float, *, detached: bool = False) -> None:
         self._cursors.save(self._route.scope, [cursor])
-        file = TailedFile(self._route, cursor, descriptor, self._dispatcher, self._cursors)
+        file = TailedFile(self._route, cursor, descriptor, self._dispatcher, self._cursors, now)
         self._places[_place(file)] = file
         file.detached = detached
         if detached:
@@ -329,11 +329,10 @@ class Input:
             if self._is_open(descriptor) or not is_of(descriptor, cursor):
                 os.close(descriptor)
                 return False
-            self._reopen(cursor, path, descriptor, detached=True)
+            self._reopen(cursor, path, descriptor, now, detached=True)
         except OSError:
             os.close(descriptor)
             raise
-        self.rotated[-1].grown_at = now
         return True
 
     def _is_open(self, descriptor: int) -> bool:

@@ -40,7 +40,7 @@ class TailedFile:
     """An open file and how far it is read, sent and acknowledged."""
 
     def __init__(
-        self, route: Route, cursor: Cursor, descriptor: int, dispatcher: Dispatcher, cursors: Cursors
+        self, route: Route, cursor: Cursor, descriptor: int, dispatcher: Dispatcher, cursors: Cursors, now: float
     ) -> None:
         self.path = cursor.path
         self.cursor = cursor
@@ -48,7 +48,7 @@ class TailedFile:
         self.size = cursor.offset
         self.error: str | None = None
         self.detached = False  # its path leads elsewhere now: rotated, replaced or deleted
-        self.grown_at = 0.0  # monotonic seconds when it was last seen to grow
+        self.grown_at = now  # monotonic seconds when it was opened or last seen to grow
         self.overwritten = False  # another content was found in it
         self.sealed = False  # nothing more is read from it
         self._route = route
@@ -101,7 +101,7 @@ class TailedFile:
             return
         overwritten = found.st_size < self.read or not self._same_content()
         self._stat = (found.st_size, found.st_mtime_ns)
-        if found.st_size > self.size or self.grown_at == 0.0:
+        if found.st_size > self.size:
             self.grown_at = now
         self.overwritten = overwritten
         if not overwritten:

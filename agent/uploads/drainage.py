@@ -96,21 +96,21 @@ class Drainage:
             return
         self._recorded = self._finder.recorded
         self._began_writing = now
-        try:
-            directories = [search.directory for search in self._finder.searches]
-            self._writer = ManifestWriter(self._path, directories, self._ledger)
-        except OSError as error:
-            self._say_unwritten(error)
+        directories = [search.directory for search in self._finder.searches]
+        self._writer = ManifestWriter(self._path, directories, self._ledger)
 
     def _write(self, writer: ManifestWriter) -> None:
         try:
             written = writer.advance()
-        except (OSError, DatabaseError) as error:
+        except DatabaseError as error:
             self._give_up_writing()
+            self._written = None
             self._say_unwritten(error)
             return
         if written is not None:
             self._writer, self._written = None, written
+            if written.error is not None:
+                self._say_unwritten(written.error)
 
     def _give_up_writing(self) -> None:
         if self._writer is not None:
@@ -118,7 +118,6 @@ class Drainage:
             self._writer = None
 
     def _say_unwritten(self, error: Exception) -> None:
-        self._written = None
         self._events.say(
             "error",
             "upload_manifest_not_written",
@@ -140,7 +139,7 @@ class Drainage:
             gaps=() if clean else tuple(self._gaps()),
             refused=tuple(self._refusals()),
             receipt={"uploads": listed},
-            attachments={"manifest": written.path} if written else {},
+            attachments={"manifest": written.path} if written and written.path else {},
         )
 
     def _gaps(self) -> Iterator[Gap]:

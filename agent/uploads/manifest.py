@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO
@@ -16,49 +17,74 @@ from agent.uploads.ledger import Entry, Ledger
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A manifest on disk, and what it lists: objects, and their bytes."""
+    """A manifest on disk, and what it lists: objects and their bytes. `path` None: it could not be written."""
 
-    path: str
+    path: str | None
     objects: int
     bytes: int
+    error: OSError | None = None
 
     @property
-    def name(self) -> str:
-        return os.path.basename(self.path)
+    def name(self) -> str | None:
+        return None if self.path is None else os.path.basename(self.path)
 
 
 class ManifestWriter:
-    """Writes one manifest beside the old one and puts it in its place, whole. A path is its text (names.py)."""
+    """Writes one manifest beside the old one and puts it in its place, whole. A path is its text (names.py).
+
+    Where the disk fails, it goes on counting: what is in S3 is there all the same.
+    """
 
     def __init__(self, path: str, directories: Sequence[Directory], ledger: Ledger) -> None:
-        """Raises OSError."""
         self._path = path
         self._objects = 0
         self._bytes = 0
         self._pages = _pages(directories, ledger)
-        self._file: BinaryIO = open(f"{path}.new", "wb", opener=_private)  # noqa: SIM115 - closed by advance, close
+        self._file: BinaryIO | None = None
+        self._error: OSError | None = None
+        self._try(self._open)
 
     def advance(self) -> Written | None:
-        """Write some more; the manifest, once it is complete. Raises OSError, DatabaseError."""
+        """Write some more; the manifest, once it is complete. Raises DatabaseError."""
         page = next(self._pages, None)
         if page is None:
-            return self._finish()
+            self._try(self._finish)
+            return Written(None if self._error else self._path, self._objects, self._bytes, self._error)
         directory, entries = page
-        self._file.write(b"".join(_line(directory, entry) for entry in entries))
+        self._try(lambda: self._write(directory, entries))
         self._objects += len(entries)
         self._bytes += sum(entry.size for entry in entries)
         return None
 
     def close(self) -> None:
         """Give up what is not finished."""
-        self._file.close()
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):  # what could not be written is still in its buffer
+                file.close()
 
-    def _finish(self) -> Written:
+    def _open(self) -> None:
+        self._file = open(f"{self._path}.new", "wb", opener=_private)  # noqa: SIM115 - closed by _finish, close
+
+    def _write(self, directory: Directory, entries: list[Entry]) -> None:
+        if self._file is not None:
+            self._file.write(b"".join(_line(directory, entry) for entry in entries))
+
+    def _finish(self) -> None:
+        if self._file is None:
+            return
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
         os.replace(f"{self._path}.new", self._path)
-        return Written(self._path, self._objects, self._bytes)
+
+    def _try(self, act: Callable[[], None]) -> None:
+        """Do something with the file; after the first failure there is none."""
+        try:
+            act()
+        except OSError as error:
+            self._error = error
+            self.close()
 
 
 def _pages(directories: Sequence[Directory], ledger: Ledger) -> Iterator[tuple[Directory, list[Entry]]]:
