@@ -39,6 +39,7 @@ from agent.engine.workers import WorkerThread
 STATUS_SCHEMA = 1
 EXIT_FINE, EXIT_FAILED, EXIT_INCOMPLETE, EXIT_IMPATIENT = 0, 1, 3, 130
 _TICK_SECONDS = 5.0  # between two lines of STATUS; the watchdog may want it shorter
+_CALM_BYTES = 1 << 20  # of debt; less is everyday
 _STUCK_SECONDS = 120.0  # for one step of one worker; longer than any call to AWS may take
 _EMPTY_STATUS: dict[str, Any] = {
     "logs": [],
@@ -82,6 +83,7 @@ class Daemon:
             self._servers.append(StatusServer(parts.config.agent.status_address, self.status, parts.events))
         self._server_threads = [WorkerThread(each.name, [each], parts.clock, parts.events) for each in self._servers]
         self._intake_open = False
+        self._busy = False
 
     @classmethod
     def assemble(cls, config: Config, **given: Any) -> Daemon:
@@ -152,8 +154,15 @@ class Daemon:
         else:
             notifier.alive()
         debt = self.debt()
+        self._mind_memory(debt)
         notifier.status(f"{self._present_state()}: {debt.bytes} bytes in {debt.items} items not yet in AWS")
         return min(_TICK_SECONDS, (notifier.watchdog_interval or _TICK_SECONDS * 3) / 3)
+
+    def _mind_memory(self, debt: Debt) -> None:
+        """After a backlog, give its memory back."""
+        if self._busy and debt.bytes < _CALM_BYTES:
+            settle()
+        self._busy = debt.bytes >= _CALM_BYTES
 
     def _end(self) -> int:
         """After SIGTERM: drain if the system goes down, else flush a little; the exit code."""

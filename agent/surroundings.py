@@ -7,6 +7,7 @@ state is bound to it. Elsewhere (a laptop) the host name does.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -53,12 +54,33 @@ def find_place(
         region = find_region(config.aws.region)
     except RegionUnknown as error:
         raise SurroundingsError(str(error)) from error
-    identity, silence = _identity(metadata, events, wait, patient=_is_ec2(metadata, root))
+    told = region is not None and config.agent.instance_id is not None
+    identity, silence = _identity(metadata, events, wait, patient=_is_ec2(metadata, root) and not told)
     region = region or identity.get("region")
     if region is None:
         raise SurroundingsError(_no_region(metadata, silence))
-    found = config.agent.instance_id or identity.get("instanceId") or socket.gethostname()
+    found = config.agent.instance_id or identity.get("instanceId") or _asset_tag(root) or socket.gethostname()
     return Place(found, region, metadata=bool(identity), identity=identity)
+
+
+def gather_patiently(
+    config: Config,
+    place: Place,
+    needed: set[str],
+    metadata: Metadata,
+    aws: Aws,
+    events: Events,
+    wait: Callable[[float], bool],
+) -> Facts:
+    """`gather`, tried again while AWS or metadata are silent. Raises Interrupted."""
+    backoff = Backoff(base=0.5, cap=_WAIT_CAP)
+    while True:
+        try:
+            return gather(config, place, needed, metadata, aws)
+        except (MetadataError, Transient) as error:
+            events.trouble("warning", "waiting_for_facts", "", error=str(error), needed=sorted(needed))
+        if wait(backoff.next()):
+            raise Interrupted
 
 
 def gather(config: Config, place: Place, needed: set[str], metadata: Metadata, aws: Aws) -> Facts:
@@ -154,6 +176,16 @@ def _starts(path: str, mark: str) -> bool:
             return file.read(64).lower().startswith(mark)
     except OSError:
         return False
+
+
+def _asset_tag(root: str) -> str | None:
+    """The instance id as Nitro instances show it in DMI, for when metadata is switched off."""
+    try:
+        with open(os.path.join(root, "sys/devices/virtual/dmi/id/board_asset_tag"), encoding="ascii") as file:
+            tag = file.read(64).strip()
+    except (OSError, ValueError):
+        return None
+    return tag if re.fullmatch(r"i-[0-9a-f]{8,17}", tag) else None
 
 
 def _account(aws: Aws) -> str | None:

@@ -230,14 +230,6 @@ def test_a_damaged_database_is_set_aside_said_and_begun_afresh(opened: Open, fol
     assert state.durable
 
 
-def test_the_log_of_a_damaged_database_goes_with_it(opened: Open, folder: Path) -> None:
-    state = opened()
-    for name in ("spool.db", "spool.db-wal"):
-        (folder / name).write_bytes(b"garbage" * 1000)
-    assert values(state, "spool.db") == []
-    assert (set_aside(folder)[0] / "spool.db-wal").read_bytes() == b"garbage" * 1000
-
-
 def test_a_damaged_state_database_is_this_instances_afterwards(opened: Open, folder: Path, said: Said) -> None:
     opened().close()
     (folder / "state.db").write_bytes(b"garbage" * 1000)

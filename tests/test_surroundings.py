@@ -22,7 +22,7 @@ from agent.engine.clock import FakeClock
 from agent.engine.events import Events
 from agent.standin.faults import Fault, Kind
 from agent.standin.standin import ACCOUNT_ID, INSTANCE_ID, Standin
-from agent.surroundings import Interrupted, Place, SurroundingsError, boot_id, find_place, gather
+from agent.surroundings import Interrupted, Place, SurroundingsError, boot_id, find_place, gather, gather_patiently
 
 LAPTOP = {
     "AWS_CONFIG_FILE": "/dev/null",
@@ -332,3 +332,40 @@ def test_a_boot_has_the_kernels_name(tmp_path: Path) -> None:
     assert boot_id(root) == "1d2b"
     assert boot_id(str(tmp_path / "none")) == "unknown"
     assert len(boot_id()) == 36
+
+
+def test_facts_are_waited_for_while_aws_is_silent(
+    standin: Standin, instance: Place, metadata: Metadata, aws: Aws, events: Events
+) -> None:
+    outage = standin.faults.outage()
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        standin.faults.remove(outage)
+        return False
+
+    needed = {"auto_scaling_group"}
+    facts = gather_patiently(Config(), instance, needed, metadata, aws, events, wait)
+    assert facts.auto_scaling_group is None
+    assert len(waits) == 1
+
+
+def test_waiting_for_facts_can_be_interrupted(
+    standin: Standin, instance: Place, metadata: Metadata, aws: Aws, events: Events
+) -> None:
+    standin.faults.outage()
+    with pytest.raises(Interrupted):
+        gather_patiently(Config(), instance, {"auto_scaling_group"}, metadata, aws, events, lambda _: True)
+
+
+def test_with_metadata_switched_off_the_board_says_which_instance_this_is(
+    events: Events, environment: Environment, clock: FakeClock, tmp_path: Path
+) -> None:
+    dmi = tmp_path / "sys/devices/virtual/dmi/id"
+    dmi.mkdir(parents=True)
+    (dmi / "board_asset_tag").write_text("i-0123456789abcdef0\n")
+    environment({"AWS_REGION": "eu-west-1"})
+    silent = Metadata(clock, {"AWS_EC2_METADATA_DISABLED": "true"})
+    place = find_place(Config(), silent, events, lambda _: True, str(tmp_path))
+    assert place.instance_id == "i-0123456789abcdef0"

@@ -38,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run(config: Config) -> int:
+    from agent.aws.errors import AwsError
     from agent.config.errors import ConfigError
     from agent.engine.control import ControlError
     from agent.engine.state import StateError
@@ -54,7 +55,7 @@ def _run(config: Config) -> int:
         return EXIT_CONFIGURATION
     except Interrupted:
         return 0
-    except (StateError, ControlError, OSError) as error:
+    except (StateError, ControlError, AwsError, OSError) as error:
         _say(str(error))
         return EXIT_FAILED
     return daemon.run()
@@ -68,14 +69,16 @@ def _assemble(config: Config) -> Daemon:
     from agent.daemon import Daemon
     from agent.engine.clock import SystemClock
     from agent.engine.events import Events, make_logger
-    from agent.surroundings import find_place, gather
+    from agent.surroundings import find_place, gather_patiently
 
     clock = SystemClock()
     events = Events(make_logger(config.agent.log_level), clock)
     metadata = Metadata(clock)
-    place = find_place(config, metadata, events, _wait_or_stop())
+    wait = _wait_or_stop()
+    place = find_place(config, metadata, events, wait)
     aws = Aws(place.region, clock).as_role(config.aws.role_arn, config.aws.external_id)
-    resolved = resolve(config, gather(config, place, needed(config), metadata, aws))
+    facts = gather_patiently(config, place, needed(config), metadata, aws, events, wait)
+    resolved = resolve(config, facts)
     return Daemon.assemble(resolved, place=place, metadata=metadata, aws=aws, clock=clock, events=events)
 
 
