@@ -365,7 +365,7 @@ def test_with_metadata_switched_off_the_board_says_which_instance_this_is(
     dmi = tmp_path / "sys/devices/virtual/dmi/id"
     dmi.mkdir(parents=True)
     (dmi / "board_asset_tag").write_text("i-0123456789abcdef0\n")
-    environment({"AWS_REGION": "eu-west-1"})
     silent = Metadata(clock, {"AWS_EC2_METADATA_DISABLED": "true"})
-    place = find_place(Config(), silent, events, lambda _: True, str(tmp_path))
+    with environment({"AWS_REGION": "eu-west-1"}):
+        place = find_place(Config(), silent, events, no_wait, str(tmp_path))
     assert place.instance_id == "i-0123456789abcdef0"
