@@ -118,11 +118,18 @@ class Daemon:
             jobs.update(job.status())
         stuck = self._stuck()
         return {
-            "schema": STATUS_SCHEMA, "version": __version__, "instance_id": parts.instance_id,
-            "state": self._present_state(), "healthy": not stuck, "stuck": stuck, "time": rfc3339(parts.clock.time()),
+            "schema": STATUS_SCHEMA,
+            "version": __version__,
+            "instance_id": parts.instance_id,
+            "state": self._present_state(),
+            "healthy": not stuck,
+            "stuck": stuck,
+            "time": rfc3339(parts.clock.time()),
             "debt": {"bytes": debt.bytes, "items": debt.items, "seconds": debt.seconds},
-            **jobs, "counters": parts.events.counters(), "drain": parts.machine.status(),
-        }  # fmt: skip
+            **jobs,
+            "counters": parts.events.counters(),
+            "drain": parts.machine.status(),
+        }
 
     def debt(self) -> Debt:
         """What is not yet safe, of all jobs."""
@@ -140,8 +147,14 @@ class Daemon:
         for thread in (*parts.threads, *self._server_threads):
             thread.start()
         self._state = "running"
-        parts.events.say("info", "started", version=__version__, instance_id=parts.instance_id,
-                         region=parts.aws.region, jobs=[job.name for job in parts.jobs])  # fmt: skip
+        parts.events.say(
+            "info",
+            "started",
+            version=__version__,
+            instance_id=parts.instance_id,
+            region=parts.aws.region,
+            jobs=[job.name for job in parts.jobs],
+        )
         settle()
         parts.notifier.ready()
 

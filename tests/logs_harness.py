@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -399,8 +400,9 @@ class Rig:
 
     def _sender(self, number: int, destinations: Destinations) -> Sender:
         name = f"sender-{number}"
-        sender = Sender(name, self.dispatcher, self.logs, destinations, self.events, lambda: self._wake("reader"))
-        sender.wake = lambda: self._wake(name)
+        settled = partial(self._wake, "reader")
+        sender = Sender(name, self.dispatcher, self.logs, destinations, self.clock, self.events, settled)
+        sender.wake = partial(self._wake, name)
         return sender
 
     def _wake(self, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,6 +67,14 @@ def test_a_termination_is_answered_continue_after_everything_has_arrived(
     status = eventually(lambda: (found := agent.status()) and found["state"] == "done" and found)
     assert status["debt"]["bytes"] == 0
     assert agent.terminate() == 0
+
+
+def test_a_file_whose_name_is_no_text_is_proven_like_any_other(make: Make, standin: Standin, tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.txt")).write_text("one\n")
+    agent = make().running()
+    assert agent.call("drain", "--wait").returncode == 0
+    assert messages(standin) == ["one"]
+    assert json.loads(agent.call("receipt", "--json").stdout)["logs"][0]["path"] == f"{tmp_path}/\\xff.txt"
 
 
 def test_an_operators_drain_waits_for_the_proof_and_stays_done_over_a_restart(

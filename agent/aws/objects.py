@@ -28,8 +28,16 @@ class Objects:
         checksum = b64encode(hashlib.file_digest(body, "sha256").digest()).decode()
         body.seek(start)
         try:
-            call("PutObject", self._client().put_object, Bucket=bucket, Key=key, Body=body, ContentType=content_type,
-                 ChecksumSHA256=checksum, IfNoneMatch="*")  # fmt: skip
+            call(
+                "PutObject",
+                self._client().put_object,
+                Bucket=bucket,
+                Key=key,
+                Body=body,
+                ContentType=content_type,
+                ChecksumSHA256=checksum,
+                IfNoneMatch="*",
+            )
         except Conflict as error:
             if error.status != 412 or self._checksum(bucket, key) != checksum:
                 raise

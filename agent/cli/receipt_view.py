@@ -47,9 +47,14 @@ def _logs(logs: list[Mapping[str, Any]]) -> Table:
         complete = row["acknowledged"] >= row["size"]
         style = None if complete else "red"
         table.add_row(
-            clean(row["path"]), f"{row['size']:,}", f"{row['acknowledged']:,}", f"{row['events']:,}",
-            f"{row['refused']:,}", row["digest"][:12], style=style,
-        )  # fmt: skip
+            clean(row["path"]),
+            f"{row['size']:,}",
+            f"{row['acknowledged']:,}",
+            f"{row['events']:,}",
+            f"{row['refused']:,}",
+            row["digest"][:12],
+            style=style,
+        )
     if len(logs) > _SHOWN:
         table.add_row(f"... and {len(logs) - _SHOWN} earlier ones")
     return table

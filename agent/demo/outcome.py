@@ -87,9 +87,14 @@ def _logs(rows: Sequence[LogRow]) -> Table:
         fine = row.acknowledged == row.written and row.arrived == row.lines
         acknowledged = "none" if row.acknowledged is None else f"{row.acknowledged:,}"
         table.add_row(
-            row.name, f"{row.written:,}", acknowledged, f"{row.lines:,}", f"{row.arrived:,}",
-            f"{row.twice:,}", Text("✔", "green") if fine else Text("✘", "bold red"),
-        )  # fmt: skip
+            row.name,
+            f"{row.written:,}",
+            acknowledged,
+            f"{row.lines:,}",
+            f"{row.arrived:,}",
+            f"{row.twice:,}",
+            Text("✔", "green") if fine else Text("✘", "bold red"),
+        )
     return table
 
 

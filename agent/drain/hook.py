@@ -54,8 +54,14 @@ class HookFinder:
         if len(hooks) == 1:
             return hooks[0]
         if group is not None:
-            self._events.trouble("warning", "hook_unknown", "", group=group, hooks=[hook.name for hook in hooks],
-                                 hint="the group needs one terminating hook, or name ours in drain.hook")  # fmt: skip
+            self._events.trouble(
+                "warning",
+                "hook_unknown",
+                "",
+                group=group,
+                hooks=[hook.name for hook in hooks],
+                hint="the group needs one terminating hook, or name ours in drain.hook",
+            )
         return None
 
 
@@ -104,8 +110,9 @@ class Heartbeat:
         if is_no_action(error):
             return _BEAT_MIN / 2
         self.failed += 1
-        self._events.trouble("warning", "heartbeat_missed", "", counter="heartbeats_missed", error=str(error),
-                             hint=error.hint)  # fmt: skip
+        self._events.trouble(
+            "warning", "heartbeat_missed", "", counter="heartbeats_missed", error=str(error), hint=error.hint
+        )
         return min(interval, _BEAT_MIN)
 
 
@@ -125,8 +132,15 @@ class Answer:
             if is_no_action(error) and not self._still_waiting():
                 return "no action waits", 0.0
             wait = self._backoff.next()
-            self._events.trouble("warning", "hook_not_answered", hook.name, counter="hook_answers_retried",
-                                 error=str(error), hint=error.hint, retry_in=round(wait, 2))  # fmt: skip
+            self._events.trouble(
+                "warning",
+                "hook_not_answered",
+                hook.name,
+                counter="hook_answers_retried",
+                error=str(error),
+                hint=error.hint,
+                retry_in=round(wait, 2),
+            )
             return None, wait
         self._events.say("info", "hook_answered", group=hook.group, hook=hook.name, result=result)
         return "accepted", 0.0

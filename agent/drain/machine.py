@@ -120,9 +120,16 @@ class Machine:
         if record is None:
             return None
         gaps = [gap for proof in self._proofs for gap in proof.gaps]
-        return {"drain_id": record.drain_id, "reason": record.reason, "phase": record.phase.value,
-                "started": receipt.rfc3339(record.started), "deadline": receipt.rfc3339(record.deadline),
-                "outcome": record.outcome, "result": record.result, "gaps": len(gaps)}  # fmt: skip
+        return {
+            "drain_id": record.drain_id,
+            "reason": record.reason,
+            "phase": record.phase.value,
+            "started": receipt.rfc3339(record.started),
+            "deadline": receipt.rfc3339(record.deadline),
+            "outcome": record.outcome,
+            "result": record.result,
+            "gaps": len(gaps),
+        }
 
     def step(self, now: float) -> float | None:
         record = self._record
@@ -198,8 +205,14 @@ class Machine:
         self._go(record, Phase.DONE, now)
         level: Level = "info" if record.outcome == "proven" else "error"
         seconds = round(self._tools.clock.time() - record.started, 3)
-        self._tools.events.say(level, "drain_done", drain_id=record.drain_id, outcome=record.outcome,
-                               answer=record.hook.get("answer"), seconds=seconds)  # fmt: skip
+        self._tools.events.say(
+            level,
+            "drain_done",
+            drain_id=record.drain_id,
+            outcome=record.outcome,
+            answer=record.hook.get("answer"),
+            seconds=seconds,
+        )
         self.finished.set()
         return None
 
@@ -215,8 +228,14 @@ class Machine:
             note=notice.note,
         )
         self._tools.journal.save(record)
-        self._tools.events.say("info", "drain_noticed", counter="drains", drain_id=record.drain_id,
-                               reason=record.reason, deadline=receipt.rfc3339(record.deadline))  # fmt: skip
+        self._tools.events.say(
+            "info",
+            "drain_noticed",
+            counter="drains",
+            drain_id=record.drain_id,
+            reason=record.reason,
+            deadline=receipt.rfc3339(record.deadline),
+        )
         return record
 
     def _deadline(self, notice: Notice) -> float:
@@ -230,8 +249,13 @@ class Machine:
             return
         record.deadline = deadline
         self._tools.journal.save(record)
-        self._tools.events.say("warning", "drain_shortened", drain_id=record.drain_id, reason=notice.reason,
-                               deadline=receipt.rfc3339(deadline))  # fmt: skip
+        self._tools.events.say(
+            "warning",
+            "drain_shortened",
+            drain_id=record.drain_id,
+            reason=notice.reason,
+            deadline=receipt.rfc3339(deadline),
+        )
 
     def _reconsider(self, record: DrainRecord, notice: Notice) -> None:
         """Drained already, at an operator's wish; now a hook waits for the answer: what is left is proven anew."""
@@ -296,8 +320,13 @@ class Machine:
         record.finished = self._tools.clock.time()
         record.revision += 1
         record.result = self._result(record.outcome) if record.reason in _HOOKED else None
-        record.hook.update({"result": record.result, "heartbeats": self._tools.heartbeat.sent,
-                            "heartbeats_missed": self._tools.heartbeat.failed})  # fmt: skip
+        record.hook.update(
+            {
+                "result": record.result,
+                "heartbeats": self._tools.heartbeat.sent,
+                "heartbeats_missed": self._tools.heartbeat.failed,
+            }
+        )
 
     def _result(self, outcome: str) -> Result:
         """What the hook is answered."""
@@ -327,8 +356,9 @@ class Machine:
             self._tools.store.put(record, self._document, attachments)
         except (AwsError, OSError) as error:
             hint = getattr(error, "hint", "see the message")
-            self._tools.events.trouble("warning", "receipt_not_stored", "", counter="receipts_retried",
-                                       error=str(error), hint=hint)  # fmt: skip
+            self._tools.events.trouble(
+                "warning", "receipt_not_stored", "", counter="receipts_retried", error=str(error), hint=hint
+            )
             if now < self._give_up_receipt:
                 return False
             self._tools.events.say("error", "receipt_given_up", counter="receipts_failed", error=str(error))

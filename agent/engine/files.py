@@ -228,3 +228,8 @@ def _components(relative: str, path: str) -> list[str]:
     if ".." in parts or relative.startswith("/"):
         raise LinkRefused(path, "the name is not below its root")
     return parts
+
+
+def shown(path: str) -> str:
+    """A path as text that can be written anywhere: a byte that is no UTF-8 stands as backslash, x, two digits."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

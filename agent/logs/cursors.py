@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-
-import orjson
+from dataclasses import asdict, dataclass
 
 from agent.engine.clock import Clock
 from agent.engine.database import Database, DatabaseError
@@ -46,12 +45,13 @@ class Cursor:
     overwritten: bool = False  # another content is in its place, so it can't be seen again
     id: int | None = None
 
-    def document(self) -> bytes:
-        return orjson.dumps(self)
+    def document(self) -> str:
+        """As JSON in ASCII: a file's name may be no valid text, and orjson takes nothing else."""
+        return json.dumps(asdict(self))
 
     @classmethod
-    def of_document(cls, id_: int, document: bytes | str) -> Cursor:
-        fields = orjson.loads(document)
+    def of_document(cls, id_: int, document: str) -> Cursor:
+        fields = json.loads(document)
         pairs = {name: tuple(fields[name]) for name in ("prefix", "guard")}
         return cls(**{**fields, **pairs, "locator": Locator(**fields["locator"]), "id": id_})
 
@@ -64,7 +64,7 @@ class Cursors:
         self._clock = clock
         self._events = events
         self._lock = threading.Lock()
-        self._unsaved: dict[int, tuple[int, str, float, bool, bytes]] = {}
+        self._unsaved: dict[int, tuple[int, str, float, bool, str]] = {}
         self._claimed: set[int | None] = set()
         self._last_id = 0
         self._prepared = False
@@ -142,6 +142,10 @@ class Cursors:
 
     def _failed(self, error: DatabaseError) -> None:
         self._events.trouble(
-            "error", "cursors_not_saved", "", counter="cursor_write_failures", error=str(error),
+            "error",
+            "cursors_not_saved",
+            "",
+            counter="cursor_write_failures",
+            error=str(error),
             hint="free space or mend the disk; shipping goes on, and a restart now would send data twice",
-        )  # fmt: skip
+        )

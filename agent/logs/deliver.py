@@ -21,13 +21,21 @@ from agent.logs.batch import Part, Timed, first_timestamp, last_timestamp
 from agent.logs.destination import Destinations, GroupWish
 
 _READY_BATCHES = 1  # formed and waiting in a lane, beside those in flight: the next is ready when one is answered
+_FAR_WINDOW = 4  # batches of one stream in flight at once while it has a backlog
+_NEAR_WINDOW, _NEAR_SECONDS = 2, 0.02  # the same while AWS answers faster than this
+_ANSWER_WEIGHT = 0.2  # of the latest answer in the running mean
 _RETRY_CAP = 20.0  # seconds between tries while AWS does not answer
 _DRAIN_RETRY_CAP = 2.0  # the same while an instance waits to go
 _LANE_RETRY_CAP = 60.0  # for a stream that may not be written
 _POISON = frozenset(
-    ["InvalidParameterException", "InvalidParameter", "SerializationException", "RequestEntityTooLarge",
-     "DataAlreadyAcceptedException"]
-)  # fmt: skip
+    [
+        "InvalidParameterException",
+        "InvalidParameter",
+        "SerializationException",
+        "RequestEntityTooLarge",
+        "DataAlreadyAcceptedException",
+    ]
+)
 _TOO_LARGE = 413  # HTTP status, where something on the way says so instead of AWS
 _NAMES = ("logGroupName", "logStreamName")  # in a message that is about them and not about events
 _MAKING = ("CreateLogGroup", "CreateLogStream")
@@ -104,7 +112,17 @@ class Dispatcher:
         self._backoff = Backoff(base=0.5, cap=_RETRY_CAP, random=rng)
         self._longest_wait = _LANE_RETRY_CAP
         self._submitted = 0
+        self._answer_seconds = 0.0  # that AWS took lately for a batch
         self.settled_bytes = 0  # of files, in all
+
+    @property
+    def busy_window(self) -> int:
+        """Batches in flight in one lane with a backlog: only if answers take long do more of them make it faster."""
+        return _NEAR_WINDOW if self._answer_seconds < _NEAR_SECONDS else _FAR_WINDOW
+
+    def note_answer(self, seconds: float) -> None:
+        """AWS took so long to answer a batch."""
+        self._answer_seconds += _ANSWER_WEIGHT * (seconds - self._answer_seconds)
 
     def hurry(self, on: bool) -> None:
         """Try again sooner while the instance waits to go."""
@@ -180,13 +198,13 @@ class Dispatcher:
             if not lane.queue:
                 self._turns.append(lane)
             lane.queue.insert(sum(1 for each in lane.queue if each.number < batch.number), batch)
-            wait = min((self._backoff if everywhere else lane.backoff).next(), self._longest_wait)
-            until = self._clock.monotonic() + wait
-            if everywhere:
-                self._not_before = max(self._not_before, until)
-            else:
-                lane.not_before = until
-            return wait
+            now = self._clock.monotonic()
+            if not everywhere:
+                lane.not_before = now + min(lane.backoff.next(), self._longest_wait)
+                return lane.not_before - now
+            if self._not_before <= now:  # else another sender has just met the same trouble: it counts once
+                self._not_before = now + min(self._backoff.next(), self._longest_wait)
+            return self._not_before - now
 
 
 class Sender:
@@ -198,6 +216,7 @@ class Sender:
         dispatcher: Dispatcher,
         logs: Logs,
         destinations: Destinations,
+        clock: Clock,
         events: Events,
         settled: Callable[[], None],
     ) -> None:
@@ -207,6 +226,7 @@ class Sender:
         self._dispatcher = dispatcher
         self._logs = logs
         self._destinations = destinations
+        self._clock = clock
         self._events = events
         self._settled = settled
 
@@ -241,7 +261,7 @@ class Sender:
         while batch.parts:
             part = batch.parts[0]
             try:
-                accepted = self._logs.put_log_events(part.body(batch.group, batch.stream), part.events)
+                accepted = self._put(batch, part)
             except NotFound:
                 if made:
                     raise
@@ -254,6 +274,13 @@ class Sender:
                 self._count(batch, part, accepted)
         self._destinations.look_after(batch.group, batch.wish)
 
+    def _put(self, batch: Batch, part: Part) -> Accepted:
+        body = part.body(batch.group, batch.stream)
+        began = self._clock.monotonic()
+        accepted = self._logs.put_log_events(body, part.events)
+        self._dispatcher.note_answer(self._clock.monotonic() - began)
+        return accepted
+
     def _divide(self, batch: Batch, part: Part, error: Refused) -> None:
         """Halve what AWS refuses; a single event that it refuses is settled so."""
         if not _is_poison(error):
@@ -261,12 +288,24 @@ class Sender:
         batch.parts.popleft()
         if part.events > 1:
             batch.parts.extendleft(reversed(part.halves()))
-            self._events.say("info", "log_batch_halved", counter="log_batches_halved", path=batch.owner.path,
-                             events=part.events, error=str(error))  # fmt: skip
+            self._events.say(
+                "info",
+                "log_batch_halved",
+                counter="log_batches_halved",
+                path=batch.owner.path,
+                events=part.events,
+                error=str(error),
+            )
             return
         batch.refused += 1
-        self._events.say("error", "log_event_refused", counter="log_events_refused", path=batch.owner.path,
-                         offset=part.pieces[0].block.start, error=str(error))  # fmt: skip
+        self._events.say(
+            "error",
+            "log_event_refused",
+            counter="log_events_refused",
+            path=batch.owner.path,
+            offset=part.pieces[0].block.start,
+            error=str(error),
+        )
 
     def _count(self, batch: Batch, part: Part, accepted: Accepted) -> None:
         refused = min(part.events, accepted.too_old + accepted.too_new)
@@ -276,8 +315,15 @@ class Sender:
         self._events.count("log_events_accepted", part.events - refused)
         self._events.count("log_batches_accepted")
         if refused:
-            self._events.say("error", "log_events_refused", counter="log_events_refused", by=refused,
-                             path=batch.owner.path, too_old=accepted.too_old, too_new=accepted.too_new)  # fmt: skip
+            self._events.say(
+                "error",
+                "log_events_refused",
+                counter="log_events_refused",
+                by=refused,
+                path=batch.owner.path,
+                too_old=accepted.too_old,
+                too_new=accepted.too_new,
+            )
 
     def _put_back(self, batch: Batch, error: AwsError) -> None:
         if isinstance(error, AnswerLost) and error.operation not in _MAKING and batch.parts:
@@ -285,10 +331,16 @@ class Sender:
         everywhere = _concerns_all(error)
         wait = self._dispatcher.postpone(batch, everywhere=everywhere)
         self._events.trouble(
-            "warning", "logs_not_accepted", "" if everywhere else f"{batch.group} {batch.stream}",
-            counter="log_batches_retried", group=batch.group, stream=batch.stream, error=str(error), hint=error.hint,
+            "warning",
+            "logs_not_accepted",
+            "" if everywhere else f"{batch.group} {batch.stream}",
+            counter="log_batches_retried",
+            group=batch.group,
+            stream=batch.stream,
+            error=str(error),
+            hint=error.hint,
             retry_in=round(wait, 2),
-        )  # fmt: skip
+        )
 
 
 def _is_poison(error: Refused) -> bool:

@@ -80,5 +80,12 @@ class Destinations:
             self._events.say("info", "log_retention_set", group=group, days=wish.retention)
         for key, wished in (("logGroupClass", wish.log_class), ("kmsKeyId", wish.kms_key)):
             if wished is not None and found.get(key, "STANDARD") != wished:
-                self._events.say("warning", "log_group_differs", group=group, property=key, wished=wished,
-                                 found=found.get(key), hint="it can only be chosen when a group is made")  # fmt: skip
+                self._events.say(
+                    "warning",
+                    "log_group_differs",
+                    group=group,
+                    property=key,
+                    wished=wished,
+                    found=found.get(key),
+                    hint="it can only be chosen when a group is made",
+                )

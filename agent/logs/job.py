@@ -14,8 +14,9 @@ from agent.config.sections.logs import LogFile, Logs
 from agent.engine.clock import Clock
 from agent.engine.database import Database
 from agent.engine.events import Events
+from agent.engine.files import shown
 from agent.engine.job import Debt, Gap, Proofs, Refusal
-from agent.engine.workers import WorkerThread
+from agent.engine.workers import LINGER, WorkerThread
 from agent.logs.cursors import Cursor, Cursors
 from agent.logs.deliver import Dispatcher, Sender
 from agent.logs.destination import Destinations, GroupWish
@@ -56,9 +57,9 @@ class LogsJob:
         self._sender_threads: list[WorkerThread] = []
         for number in range(SENDERS):
             sender = Sender(
-                f"logs-sender-{number}", self._dispatcher, client, destinations, events, self._after_batch
+                f"logs-sender-{number}", self._dispatcher, client, destinations, clock, events, self._after_batch
             )
-            thread = WorkerThread(sender.name, [sender], clock, events)
+            thread = WorkerThread(sender.name, [sender], clock, events, linger=LINGER)
             sender.wake = thread.wake
             self._sender_threads.append(thread)
         self._draining = False
@@ -167,16 +168,16 @@ class LogsJob:
     def _gaps(self) -> Iterator[Gap]:
         for file in self._files():
             if not file.idle:
-                yield Gap("log", file.path, file.owed, file.error or "not yet acknowledged")
+                yield Gap("log", shown(file.path), file.owed, file.error or "not yet acknowledged")
         for path, trouble in self._unreadable().items():
-            yield Gap("log", path, trouble.size, trouble.error)
+            yield Gap("log", shown(path), trouble.size, trouble.error)
         for path, error in self._scan_errors().items():
-            yield Gap("log", path, 0, error)
+            yield Gap("log", shown(path), 0, error)
 
     def _refused(self) -> Iterator[Refusal]:
         for cursor in self._all_cursors():
             if cursor.refused:
-                yield Refusal("log", cursor.path, cursor.refused, "rejected by CloudWatch Logs")
+                yield Refusal("log", shown(cursor.path), cursor.refused, "rejected by CloudWatch Logs")
 
     def _all_cursors(self) -> list[Cursor]:
         """Every generation that is known: those of the state when the drain began, and those open since."""
@@ -216,7 +217,10 @@ class _Rate:
 
 def _destination(entry: LogFile) -> Callable[[str, float], tuple[str, str]]:
     group, stream = Template(entry.group, Place.LOG_GROUP), Template(entry.stream, Place.LOG_STREAM)
-    return lambda path, epoch: (group.render(file=path, now=epoch), stream.render(file=path, now=epoch))
+    return lambda path, epoch: (
+        group.render(file=shown(path), now=epoch),
+        stream.render(file=shown(path), now=epoch),
+    )
 
 
 def _descriptors() -> int:
@@ -226,15 +230,38 @@ def _descriptors() -> int:
 
 def _file_status(file: TailedFile) -> dict[str, Any]:
     cursor = file.cursor
-    return {"path": file.path, "group": cursor.group, "stream": cursor.stream, "size": file.size, "read": file.read,
-            "acknowledged": cursor.offset, "error": file.error}  # fmt: skip
+    return {
+        "path": shown(file.path),
+        "group": cursor.group,
+        "stream": cursor.stream,
+        "size": file.size,
+        "read": file.read,
+        "acknowledged": cursor.offset,
+        "error": file.error,
+    }
 
 
 def _trouble_status(path: str, size: int, error: str) -> dict[str, Any]:
-    return {"path": path, "group": "", "stream": "", "size": size, "read": 0, "acknowledged": 0, "error": error}
+    return {
+        "path": shown(path),
+        "group": "",
+        "stream": "",
+        "size": size,
+        "read": 0,
+        "acknowledged": 0,
+        "error": error,
+    }
 
 
 def _receipt(cursor: Cursor) -> dict[str, Any]:
-    return {"path": cursor.path, "device": cursor.locator.device, "inode": cursor.locator.inode, "size": cursor.size,
-            "read": cursor.read, "acknowledged": cursor.offset, "events": cursor.events, "refused": cursor.refused,
-            "digest": cursor.digest}  # fmt: skip
+    return {
+        "path": shown(cursor.path),
+        "device": cursor.locator.device,
+        "inode": cursor.locator.inode,
+        "size": cursor.size,
+        "read": cursor.read,
+        "acknowledged": cursor.offset,
+        "events": cursor.events,
+        "refused": cursor.refused,
+        "digest": cursor.digest,
+    }

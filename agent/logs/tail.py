@@ -19,7 +19,6 @@ from agent.logs.identity import GUARD_BYTES, PREFIX_BYTES, digest, prefix
 CHUNK_BYTES = 64 << 10  # read at once: larger chunks fall out of the CPU's cache
 TURN_BYTES = 512 << 10  # read of one file before the next has its turn
 BUSY_BACKLOG_BYTES = 8 << 20  # from here on several batches of a stream may be in flight
-_BUSY_WINDOW = 4  # batches in flight then
 _MOST_UNSETTLED = 8  # batches of one file handed over, the first not acknowledged: what a crash may send twice
 _REMEMBER_SECONDS = 30.0  # between two times that a size is saved by itself, not with an acknowledgement
 
@@ -216,7 +215,7 @@ class TailedFile:
             return True
         busy = hurry or self.size - self.cursor.offset > BUSY_BACKLOG_BYTES
         group, stream = self._route.destination(self.cursor.origin, epoch)
-        if not force and not self._may_submit(group, stream, _BUSY_WINDOW if busy else 1):
+        if not force and not self._may_submit(group, stream, self._dispatcher.busy_window if busy else 1):
             return False
         self._submit(builder, epoch)
         self._builder = None
