@@ -68,12 +68,20 @@ def numbers(standin: Standin) -> list[int]:
     ]
 
 
-def test_no_line_is_lost_to_kills_under_rotation_and_faults(tmp_path: Path, standin: Standin) -> None:
+@pytest.fixture
+def agent(tmp_path: Path, standin: Standin) -> Iterator[RealAgent]:
+    files = f"[{{path: '{tmp_path}/logs/app.log*', group: /app}}]"
+    made = RealAgent(tmp_path, standin, f"logs: {{flush_interval: 100ms, files: {files}}}\n")
+    yield made
+    made.close()
+
+
+def test_no_line_is_lost_to_kills_under_rotation_and_faults(
+    tmp_path: Path, standin: Standin, agent: RealAgent
+) -> None:
     chance = random.Random(20261124)
     logs = tmp_path / "logs"
     logs.mkdir()
-    configuration = f"logs: {{flush_interval: 100ms, files: [{{path: '{logs}/app.log*', group: /app}}]}}\n"
-    agent = RealAgent(tmp_path, standin, configuration)
     standin.faults.add(Fault(Kind.LOST, service="logs", operation="PutLogEvents", probability=0.05))
     standin.faults.add(Fault(Kind.THROTTLE, service="logs", probability=0.1))
     writer = Writer(logs, seed=7)
