@@ -32,11 +32,9 @@ def _logs(config: Config) -> Iterator[str]:
 
 
 def _unserved_of_file(entry: LogFile) -> Iterator[str]:
-    for name in ("timestamp", "multiline", "keep", "drop", "delete_when_shipped", "metrics"):
+    for name in ("delete_when_shipped", "metrics"):
         if getattr(entry, name):
             yield name
-    if entry.encoding.lower().replace("_", "-") not in ("utf-8", "utf8", "ascii", "us-ascii"):
-        yield "encoding"
 
 
 def _metrics(config: Config) -> Iterator[str]:

@@ -30,6 +30,7 @@ from agent.aws.logs import Accepted, Logs
 from agent.engine.clock import FakeClock
 from agent.engine.database import Database
 from agent.engine.events import Events
+from agent.logs.compose import EventRules
 from agent.logs.cursors import Cursors
 from agent.logs.deliver import Dispatcher, Sender
 from agent.logs.destination import Destinations, GroupWish
@@ -220,6 +221,7 @@ class Entry:
     flush: float = 5.0
     quiet: float = 5.0
     from_end: bool = False
+    rules: EventRules | None = None
     wish: GroupWish = field(default_factory=GroupWish)
 
     def route(self) -> Route:
@@ -231,6 +233,7 @@ class Entry:
             destination=lambda path, _epoch: (self.group, name(path)),
             wish=self.wish,
             max_event=self.max_event,
+            rules=self.rules,
             flush_interval=self.flush,
             quiet=self.quiet,
         )

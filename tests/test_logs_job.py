@@ -252,7 +252,7 @@ def test_files_may_come_and_go_while_others_look_at_them(bench: Bench) -> None:
     for file in input_:
         seen += 1
         if input_.files.get(file.path) is file:
-            input_._detach(file)
+            input_._detach(file, 0.0)
     assert seen == 10
 
 

@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from logs_harness import STEPS, Entry, Rig
 
 from agent.aws.errors import AnswerLost, AwsError, Denied, Throttled, Unreachable
+from agent.logs.tail import TailedFile
 
 NAMES = ["app.log", "app.log.1", "app.log.2", "app.log.3"]
 FAULTS: list[AwsError] = [
@@ -53,7 +54,7 @@ class Content:
     size: int = 0
     opened: bool = False  # by the agent, at some time
     visible: bool = True  # to who looks by names
-    original: bool = True  # the inode never held anything else that the agent has read
+    before: TailedFile | None = None  # what the agent made of what the inode held before
 
 
 class Machine(RuleBasedStateMachine):
@@ -120,7 +121,9 @@ class Machine(RuleBasedStateMachine):
     def append_to_a_rotated_file(self, number: int = 1) -> None:
         """A writer that has not yet reopened its file, as long as somebody can see it."""
         content = self.present.get(NAMES[number])
-        if content is not None and (self.pattern.endswith("*") or content.inode in self.open_inodes()):
+        if content is None or any(unit.text.startswith("<") for unit in content.units[-1:]):
+            return  # to a line without its end this would be the end
+        if self.pattern.endswith("*") or content.inode in self.followed():
             self.put(content, NAMES[number], f"{self.next_text(0)}\n")
 
     # -- rotation
@@ -146,7 +149,7 @@ class Machine(RuleBasedStateMachine):
     def delete(self, name: str) -> None:
         content = self.present.pop(name)
         self.rig.path(name).unlink()
-        self.leave_to_memory(content, self.open_inodes().get(content.inode, -1), held=True)
+        self.leave_to_memory(content, held=True)
 
     @rule()
     @precondition(lambda self: NAMES[0] in self.present)
@@ -155,12 +158,15 @@ class Machine(RuleBasedStateMachine):
         content = self.present[NAMES[0]]
         self.note_opened()
         os.truncate(self.rig.path(NAMES[0]), 0)
-        self.leave_to_memory(content, self.open_inodes().get(content.inode, -1), held=False)
-        self.present[NAMES[0]] = Content(content.inode, opened=content.opened, original=False)
+        self.leave_to_memory(content, held=False)
+        before = self.followed().get(content.inode)
+        self.present[NAMES[0]] = Content(content.inode, opened=content.opened, before=before)
         self.contents.append(self.present[NAMES[0]])
 
-    def leave_to_memory(self, content: Content, read: int, *, held: bool) -> None:
-        """The file is gone but for what the agent has read (-1: it has not even opened it), or holds open."""
+    def leave_to_memory(self, content: Content, *, held: bool) -> None:
+        """The file is gone but for what the agent has read, or holds open."""
+        file = self.followed().get(content.inode)
+        read = -1 if file is None else 0 if file is content.before else file.read
         for unit in content.units:
             unit.fragile = read >= 0 and (held or unit.end <= read)
             unit.excused |= not unit.fragile and not self.has_arrived(unit)
@@ -238,16 +244,13 @@ class Machine(RuleBasedStateMachine):
 
     # -- what is known of it
 
-    def open_inodes(self) -> dict[int, int]:
-        """Inodes that the agent has open, and how far it has read."""
-        if self.down:
-            return {}
-        return {file.cursor.locator.inode: file.read for file in self.rig.files if not file.sealed}
+    def followed(self) -> dict[int, TailedFile]:
+        """What the agent has open, by inode."""
+        return {} if self.down else {file.cursor.locator.inode: file for file in self.rig.files if not file.sealed}
 
     def note_opened(self) -> None:
-        inodes = self.open_inodes()
         for content in self.present.values():
-            content.opened |= content.inode in inodes
+            content.opened |= content.inode in self.followed()
 
     def forget(self) -> None:
         """The process is gone, and its memory."""
@@ -292,12 +295,12 @@ class Machine(RuleBasedStateMachine):
     def no_cursor_is_beyond_what_arrived(self) -> None:
         if self.down:
             return
-        safe = {file.cursor.locator.inode: file.acknowledged for file in self.rig.files}
-        arrived = self.arrivals()
+        arrived, followed = self.arrivals(), self.followed()
         for content in self.present.values():
-            if content.original and content.opened:
-                for unit in content.units:
-                    assert unit.end > safe.get(content.inode, 0) or arrived[unit.text] or unit.excused
+            file = followed.get(content.inode)
+            if file is not None and file is not content.before:
+                behind = [unit for unit in content.units if unit.end <= file.acknowledged]
+                assert all(arrived[unit.text] or unit.excused for unit in behind)
 
     def teardown(self) -> None:
         try:

@@ -182,6 +182,34 @@ def test_a_truncated_and_then_rotated_file_is_found_after_a_kill(rig: Rig) -> No
     assert rig.counter("log_bytes_lost") == 120  # of the first generation, which nobody can read any more
 
 
+def test_of_two_generations_of_one_inode_the_one_that_is_there_goes_on_where_it_was(rig: Rig) -> None:
+    rig.write("app.log", lines(10))
+    rig.run(10)
+    rig.logs.meanwhile.append(raise_killed)
+    copytruncate(rig.path("app.log"), rig.path("copy"))
+    rig.write("app.log", lines(3, 100))
+    kill(rig)  # both generations are in the state, the old one not yet ended
+    rig.start()
+    rig.run(10)
+    rig.crash()
+    rig.rotate("app.log", "app.log.1")
+    rig.start()
+    rig.run(10)
+    check(lines(10) + lines(3, 100), rig.logs.messages(), duplicates=3)
+
+
+def test_truncated_and_then_rotated_while_down_is_read_from_its_beginning(rig: Rig) -> None:
+    rig.write("app.log", lines(10))
+    rig.run(10)
+    rig.crash()
+    copytruncate(rig.path("app.log"), rig.path("copy"))
+    rig.write("app.log", lines(3, 100))
+    rig.rotate("app.log", "app.log.1")
+    rig.start()
+    rig.run(100)
+    check(lines(10) + lines(3, 100), rig.logs.messages())
+
+
 # truncated or made anew while down
 
 

@@ -204,6 +204,31 @@ def test_a_rotated_file_is_closed_after_it_was_quiet_for_the_linger(make: Make) 
     check([*lines(1), "late"], rig.logs.messages())
 
 
+def test_the_linger_begins_with_the_rotation_however_long_the_file_was_idle(rig: Rig) -> None:
+    rig.write("app.log", lines(1))
+    rig.run(600)
+    with rig.path("app.log").open("a") as old:
+        rig.rotate("app.log", "app.log.1")
+        rig.path("app.log.1").unlink()
+        rig.run(20)
+        old.write("late\n")
+        old.flush()
+        rig.run(200)
+    check([*lines(1), "late"], rig.logs.messages())
+    assert rig.files == []
+
+
+def test_what_was_written_just_before_an_idle_file_is_deleted_arrives(make: Make) -> None:
+    rig = make(Entry("app.log"), linger=0)
+    rig.write("app.log", lines(1))
+    rig.run(600.9)
+    rig.write("app.log", ["last words"])
+    rig.path("app.log").unlink()
+    rig.run(100)
+    check([*lines(1), "last words"], rig.logs.messages())
+    assert rig.files == []
+
+
 def test_a_file_moved_to_another_disk_inside_the_pattern_may_be_read_again_and_loses_nothing(make: Make) -> None:
     rig = make(Entry(["app.log", "old/*"]))
     rig.write("app.log", lines(100))

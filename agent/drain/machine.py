@@ -26,7 +26,7 @@ from agent.drain.steps import Steps, failures
 from agent.engine.backoff import Backoff
 from agent.engine.clock import Clock
 from agent.engine.events import Events, Level
-from agent.engine.job import Gap, Job, Proofs
+from agent.engine.job import DROPPED, Gap, Job, Proofs
 
 _POLL_SECONDS = 0.05  # between two looks at commands and jobs
 _RECEIPT_SECONDS = 30.0  # after the deadline, for the receipt to reach S3 and the hook its answer
@@ -315,7 +315,9 @@ class Machine:
 
     def _judge(self, record: DrainRecord) -> None:
         gaps = bool(self._failures(record)) or not all(proof.settled and not proof.gaps for proof in self._proofs)
-        refused = self._config.strict and any(proof.refused for proof in self._proofs)
+        refused = self._config.strict and any(
+            item.kind != DROPPED for proof in self._proofs for item in proof.refused
+        )
         record.outcome = "incomplete" if gaps or refused else "proven"
         record.finished = self._tools.clock.time()
         record.revision += 1

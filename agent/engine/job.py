@@ -12,6 +12,9 @@ from typing import Any, Protocol
 
 from agent.engine.workers import WorkerThread
 
+DROPPED = "dropped"
+"""The kind of a refusal that is a rule of the configuration: not AWS's, and no shortcoming even of a strict drain."""
+
 
 @dataclass(frozen=True, slots=True)
 class Debt:

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import orjson
 
 from agent.aws.limits import LOG_BATCH_BYTES, LOG_BATCH_EVENTS, LOG_BATCH_SPAN_MS, LOG_EVENT_OVERHEAD
-from agent.logs.frame import Block
+from agent.logs.frame import Block, separator_of
 
 _FULL_BYTES = 2048  # room left below which a batch counts as full: hardly a line fits
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A block of events that all have one timestamp, in ms since the epoch."""
+    """A block of events and their time, in ms since the epoch: each has its own if the block is stamped."""
 
     timestamp: int
     block: Block
+
+    @property
+    def lowest(self) -> int:
+        return min(self.block.stamps) if self.block.stamps else self.timestamp
+
+    @property
+    def highest(self) -> int:
+        return max(self.block.stamps) if self.block.stamps else self.timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,8 @@ class BatchBuilder:
         self.opened = opened
         self.events = 0
         self.guard = b""
+        self.lowest: int | None = None  # times of events, ms since the epoch
+        self.highest: int | None = None
         self._size = 0
         self._pieces: list[Timed] = []
 
@@ -81,33 +92,60 @@ class BatchBuilder:
 
     @property
     def empty(self) -> bool:
-        """Whether it covers no byte at all."""
-        return self.end == self.start
+        """Whether it covers no byte and has no event."""
+        return self.end == self.start and self.events == 0
 
     def accepts(self, timestamp: int) -> bool:
         """Whether an event of that time may follow: order, and a day between the first and the last."""
-        if not self._pieces:
+        if self.lowest is None or self.highest is None:
             return True
-        return self._pieces[-1].timestamp <= timestamp < self._pieces[0].timestamp + LOG_BATCH_SPAN_MS
+        return self.highest <= timestamp < self.lowest + LOG_BATCH_SPAN_MS
 
     def add(self, timestamp: int, block: Block) -> None:
+        """Take a block; `timestamp` is that of its events if it is not stamped."""
         self.end = block.end
         self.guard = block.guard
         if block.count:
+            piece = Timed(timestamp, block)
             self.events += block.count
             self._size += block.size
-            self._pieces.append(Timed(timestamp, block))
+            self._pieces.append(piece)
+            self.lowest = piece.lowest if self.lowest is None else min(self.lowest, piece.lowest)
+            self.highest = piece.highest if self.highest is None else max(self.highest, piece.highest)
 
     def pieces(self) -> tuple[Timed, ...]:
-        return tuple(self._pieces)
+        """In the order that PutLogEvents demands; events of one time keep that of the file."""
+        stamps = [stamp for piece in self._pieces for stamp in piece.block.stamps or ()]
+        if all(earlier <= later for earlier, later in pairwise(stamps)):
+            return tuple(self._pieces)
+        return (_sorted(self._pieces),)
 
 
 def first_timestamp(pieces: Sequence[Timed]) -> int:
-    return pieces[0].timestamp if pieces else 0
+    return min(piece.lowest for piece in pieces) if pieces else 0
 
 
 def last_timestamp(pieces: Sequence[Timed]) -> int:
-    return pieces[-1].timestamp if pieces else 0
+    return max(piece.highest for piece in pieces) if pieces else 0
+
+
+def _sorted(pieces: Sequence[Timed]) -> Timed:
+    """All events of stamped blocks as one block, by their time."""
+    messages = [message for piece in pieces for message in piece.block.messages()]
+    stamps = [stamp for piece in pieces for stamp in piece.block.stamps or ()]
+    order = sorted(range(len(stamps)), key=stamps.__getitem__)
+    texts = [messages[index] for index in order]
+    separator = separator_of("".join(texts))
+    block = replace(
+        pieces[-1].block,
+        text=separator.join(texts),
+        separator=separator,
+        count=len(texts),
+        size=sum(piece.block.size for piece in pieces),
+        start=pieces[0].block.start,
+        stamps=tuple(stamps[index] for index in order),
+    )
+    return Timed(block.stamps[0] if block.stamps else 0, block)
 
 
 def _encode(piece: Timed) -> tuple[bytes, bytes, bytes]:
@@ -116,24 +154,31 @@ def _encode(piece: Timed) -> tuple[bytes, bytes, bytes]:
     In parts, so that the large one is copied once; a comma follows the last. Exact because the separator is in no
     message and JSON leaves it unescaped.
     """
-    head = b'{"timestamp":%d,"message":' % piece.timestamp
     separator = piece.block.separator.encode()
+    if piece.block.stamps is not None:
+        return _encode_stamped(piece.block, separator)
+    head = b'{"timestamp":%d,"message":' % piece.timestamp
     return head, orjson.dumps(piece.block.text).replace(separator, b'"},' + head + b'"'), b"},"
+
+
+def _encode_stamped(block: Block, separator: bytes) -> tuple[bytes, bytes, bytes]:
+    """The same for events with a time each."""
+    messages = orjson.dumps(block.text)[1:-1].split(separator)
+    events = [b'{"timestamp":%d,"message":"%b' % pair for pair in zip(block.stamps or (), messages, strict=True)]
+    return b"", b'"},'.join(events) + b'"', b"},"
 
 
 def _cut(piece: Timed, count: int) -> tuple[list[Timed], list[Timed]]:
     """The first `count` events of a block, and the rest; offsets stay those of the whole block."""
     if count == 0:
         return [], [piece]
-    messages = piece.block.messages()
-    return [_some(piece, messages[:count])], [_some(piece, messages[count:])]
+    return [_some(piece, slice(0, count))], [_some(piece, slice(count, None))]
 
 
-def _some(piece: Timed, messages: list[str]) -> Timed:
+def _some(piece: Timed, part: slice) -> Timed:
     block = piece.block
+    messages = block.messages()[part]
     text = block.separator.join(messages)
     size = sum(len(message.encode()) + LOG_EVENT_OVERHEAD for message in messages)
-    return Timed(
-        piece.timestamp,
-        Block(text, block.separator, len(messages), size, block.start, block.end, block.guard),
-    )
+    stamps = block.stamps[part] if block.stamps else None
+    return Timed(piece.timestamp, replace(block, text=text, count=len(messages), size=size, stamps=stamps))

@@ -40,6 +40,8 @@ class Cursor:
     read: int = 0
     events: int = 0
     refused: int = 0
+    dropped: int = 0  # events that a rule of the configuration drops
+    encoding: str = ""  # by the byte order mark at the head; "": as configured
     digest: str = ""  # chained over the payloads: H(previous, SHA-256 of the payload), hex
     ended: bool = False  # not looked for any more: read to its end and closed, or nowhere to be found
     overwritten: bool = False  # another content is in its place, so it can't be seen again

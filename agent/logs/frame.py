@@ -37,6 +37,7 @@ class Block:
     start: int
     end: int
     guard: bytes
+    stamps: tuple[int, ...] | None = None  # ms since the epoch of each event; None: of the time of reading
 
     def messages(self) -> list[str]:
         return self.text.split(self.separator) if self.count else []
@@ -49,10 +50,14 @@ class FrameCounts:
     invalid: int = 0  # blocks with bytes that are no valid text: replaced
     empty: int = 0  # empty lines: skipped
     split: int = 0  # pieces of events that were too long for one
+    dropped: int = 0  # events that a rule of the configuration drops
+    untimed: int = 0  # events whose time could not be read: they have that of the one before
 
 
 class Framer:
     """Holds what was read and not yet framed; hands out blocks that fit."""
+
+    stamped = False  # its blocks have no times of their own
 
     def __init__(
         self, offset: int = 0, max_event: int = LOG_EVENT_BYTES, guard_bytes: int = 64, before: bytes = b""
@@ -77,7 +82,7 @@ class Framer:
         """Where the next block starts."""
         return self._offset
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes, epoch: float = 0.0) -> None:  # noqa: ARG002 - as Composer's
         """Take the bytes that follow in the file."""
         self._buffer = self._buffer + data if self._buffer else data
 
@@ -159,7 +164,7 @@ class Framer:
         length = min(length, len(self._buffer))  # an open line was given its end
         tail = self._buffer[max(0, length - self._guard_bytes) : length]
         self._guard = tail if len(tail) == self._guard_bytes else (self._guard + tail)[-self._guard_bytes :]
-        separator = _separator(decoded.text)
+        separator = separator_of(decoded.text)
         text = decoded.text.replace("\n", separator)
         start, self._offset = self._offset, self._offset + length
         self._buffer = self._buffer[length:]
@@ -231,7 +236,7 @@ def _between_characters(data: bytes, length: int) -> int:
     return length
 
 
-def _separator(text: str) -> str:
+def separator_of(text: str) -> str:
     """A character that is not in `text` and that JSON leaves as it is: DEL, else the first of the others."""
     if _DELETE not in text:
         return _DELETE

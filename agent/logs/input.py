@@ -14,7 +14,7 @@ from agent.logs.cursors import Cursor, Cursors
 from agent.logs.deliver import Dispatcher
 from agent.logs.discover import Found, Patterns, Scan
 from agent.logs.identity import PREFIX_BYTES, guard, locate, prefix
-from agent.logs.known import Known, is_of
+from agent.logs.known import Known
 from agent.logs.tail import Route, TailedFile
 
 _RETRY_CAP = 30.0  # seconds between tries to open a file that can't be read
@@ -80,7 +80,7 @@ class Input:
         scan = self._patterns.scan()
         self._report(scan)
         for file in self:
-            self._follow(file)
+            self._follow(file, now)
             file.remember(now)
         self._places = {_place(file): file for file in self if not file.sealed}
         for found in scan.found:
@@ -124,14 +124,24 @@ class Input:
         self.rotated.clear()
 
     def _is_finished(self, file: TailedFile, now: float) -> bool:
-        return file.idle and (file.sealed or now - file.grown_at >= self._limits.rotated_linger)
+        """Whether nothing more is to come, as far as the last look and one more can tell."""
+        if file.sealed:
+            return file.idle
+        quiet, seen = now - max(file.grown_at, file.detached_at), file.size
+        if not file.idle or quiet < self._limits.rotated_linger:
+            return False
+        try:
+            file.look(now)
+        except OSError:
+            return False
+        return file.size == seen and not file.overwritten
 
     def _is_ours(self, cursor: Cursor) -> bool:
         """Entries with the same group and stream share a scope: their files tell them apart."""
         return self._patterns.means(cursor.origin) or self._patterns.means(cursor.path)
 
     def _turn(self, file: TailedFile, now: float, epoch: float, *, hurry: bool, final: bool) -> bool:
-        self._follow(file)
+        self._follow(file, now)
         file.look(now)
         if file.overwritten:
             self._restart(file, now, epoch)
@@ -149,7 +159,7 @@ class Input:
                          path=file.path, lost_bytes=gone)  # fmt: skip
         self._events.count("log_bytes_lost", gone)
         if not detached:
-            self._detach(file)
+            self._detach(file, now)
         self._open(cursor, descriptor, now, detached=detached)
 
     def _count(self, file: TailedFile) -> None:
@@ -159,15 +169,17 @@ class Input:
             self._events.say("error", "log_cut_off", counter="log_bytes_lost", by=gone, path=file.path, bytes=gone)
         counts = file.counts
         for counter, number in (("log_empty_lines", counts.empty), ("log_blocks_with_invalid_text", counts.invalid),
-                                ("log_events_split", counts.split)):  # fmt: skip
+                                ("log_events_split", counts.split), ("log_events_dropped", counts.dropped),
+                                ("log_events_untimed", counts.untimed)):  # fmt: skip
             if number:
                 self._events.count(counter, number)
-        counts.empty = counts.invalid = counts.split = 0
+        file.cursor.dropped += counts.dropped
+        counts.empty = counts.invalid = counts.split = counts.dropped = counts.untimed = 0
 
-    def _follow(self, file: TailedFile) -> None:
+    def _follow(self, file: TailedFile, now: float) -> None:
         """Notice that a file's path leads elsewhere."""
         if not file.detached and not self._still_there(file):
-            self._detach(file)
+            self._detach(file, now)
 
     def _still_there(self, file: TailedFile) -> bool:
         """Whether the file's path still leads to it. An error other than absence says nothing."""
@@ -179,8 +191,8 @@ class Input:
             return True
         return (found.st_ino, found.st_dev) == _place(file)
 
-    def _detach(self, file: TailedFile) -> None:
-        file.detached = True
+    def _detach(self, file: TailedFile, now: float) -> None:
+        file.detached, file.detached_at = True, now
         self.rotated.append(file)
         self._drop(file)
         if not file.sealed:
@@ -298,7 +310,7 @@ class Input:
     def _find_rotated(self, now: float) -> None:
         """Files that were renamed while nobody looked: same directory, same inode, same content."""
         for cursor in self._known.missing():
-            if not self._is_hidden(cursor):
+            if self._known.misses(cursor) and not self._is_hidden(cursor):
                 self._find(cursor, now)
 
     def _is_hidden(self, cursor: Cursor) -> bool:
@@ -326,13 +338,27 @@ class Input:
         descriptor = self._open_file(*os.path.split(path))
         self._readable(path)
         try:
-            if self._is_open(descriptor) or not is_of(descriptor, cursor):
+            if self._is_open(descriptor) or not self._resume(cursor, path, descriptor, now):
                 os.close(descriptor)
                 return False
-            self._reopen(cursor, path, descriptor, now, detached=True)
         except OSError:
             os.close(descriptor)
             raise
+        return True
+
+    def _resume(self, cursor: Cursor, path: str, descriptor: int, now: float) -> bool:
+        """Go on with what a known file became: where it was, or at the beginning if it was overwritten, too."""
+        found = self._known.recognise(descriptor)
+        if found is not None:
+            self._reopen(found, path, descriptor, now, detached=True)
+        elif cursor.locator.born and cursor.locator.same_place(locate(descriptor)):
+            anew = self._new_cursor(path, descriptor, 0)
+            anew.origin = cursor.origin
+            self._open(anew, descriptor, now, detached=True)
+        else:
+            return False
+        if found is not cursor:
+            self._give_up(cursor)
         return True
 
     def _is_open(self, descriptor: int) -> bool:

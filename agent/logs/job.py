@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import random
 import resource
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from agent.aws.logs import Logs as LogsClient
@@ -15,15 +17,18 @@ from agent.engine.clock import Clock
 from agent.engine.database import Database
 from agent.engine.events import Events
 from agent.engine.files import shown
-from agent.engine.job import Debt, Gap, Proofs, Refusal
+from agent.engine.job import DROPPED, Debt, Gap, Proofs, Refusal
 from agent.engine.workers import LINGER, WorkerThread
+from agent.logs.compose import EventRules
 from agent.logs.cursors import Cursor, Cursors
 from agent.logs.deliver import Dispatcher, Sender
 from agent.logs.destination import Destinations, GroupWish
 from agent.logs.discover import Patterns
 from agent.logs.input import Input, Limits
+from agent.logs.joining import Joiner, continuing, preset, starting
 from agent.logs.reader import Reader
 from agent.logs.tail import Route, TailedFile
+from agent.logs.timestamps import reader
 
 SENDERS = 4  # threads, and so the most calls of PutLogEvents at once
 _RECEIPT_FILES = 10_000  # generations listed in a receipt, the newest
@@ -130,6 +135,7 @@ class LogsJob:
             destination=_destination(entry),
             wish=GroupWish(entry.retention, entry.class_, entry.kms_key, entry.tags),
             max_event=entry.max_event_size,
+            rules=_rules(entry),
             flush_interval=config.flush_interval,
             quiet=entry.multiline_timeout,
         )
@@ -178,6 +184,8 @@ class LogsJob:
         for cursor in self._all_cursors():
             if cursor.refused:
                 yield Refusal("log", shown(cursor.path), cursor.refused, "rejected by CloudWatch Logs")
+            if cursor.dropped:
+                yield Refusal(DROPPED, shown(cursor.path), cursor.dropped, "dropped by keep or drop")
 
     def _all_cursors(self) -> list[Cursor]:
         """Every generation that is known: those of the state when the drain began, and those open since."""
@@ -213,6 +221,30 @@ class _Rate:
         if owed == 0:
             return 0.0
         return owed / self._rate if self._rate > 0 else None
+
+
+def _rules(entry: LogFile) -> EventRules | None:
+    """What the entry asks of its events beyond being lines of UTF-8; None: nothing."""
+    encoding = codecs.lookup(entry.encoding).name
+    plain = encoding in ("utf-8", "ascii") and not (entry.keep or entry.drop or entry.multiline or entry.timestamp)
+    if plain:
+        return None
+    parse = None
+    if entry.timestamp is not None:
+        parse = reader(entry.timestamp.format, entry.timestamp.timezone, entry.timestamp.json_key)
+    return EventRules(encoding, _joiner(entry), entry.keep, entry.drop, parse)
+
+
+def _joiner(entry: LogFile) -> Callable[[], Joiner] | None:
+    wanted = entry.multiline
+    if wanted is None:
+        return None
+    if isinstance(wanted, str):
+        return partial(preset, wanted)
+    if wanted.start is not None:
+        return partial(starting, wanted.start)
+    assert wanted.continue_ is not None
+    return partial(continuing, wanted.continue_)
 
 
 def _destination(entry: LogFile) -> Callable[[str, float], tuple[str, str]]:

@@ -43,13 +43,17 @@ class Known:
         """Those that have not ended: somewhere their file may be."""
         return list(self._missing.values())
 
+    def misses(self, cursor: Cursor) -> bool:
+        """Whether it is one of those."""
+        return cursor.id in self._missing
+
     def recognise(self, descriptor: int) -> Cursor | None:
         """The cursor of this very file, the one last seen if several fit. Raises OSError."""
         inode = os.fstat(descriptor).st_ino
-        return next((each for each in reversed(self._by_inode.get(inode, ())) if is_of(descriptor, each)), None)
+        return next((each for each in reversed(self._by_inode.get(inode, ())) if _is_of(descriptor, each)), None)
 
 
-def is_of(descriptor: int, cursor: Cursor) -> bool:
+def _is_of(descriptor: int, cursor: Cursor) -> bool:
     """Whether an open file is the cursor's: same place, same head, same bytes before the cursor. Raises OSError."""
     return (
         cursor.locator.same_place(locate(descriptor))

@@ -7,13 +7,15 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.logs.batch import BatchBuilder
+from agent.logs.compose import Composer, EventRules
 from agent.logs.cursors import Cursor, Cursors
 from agent.logs.deliver import Batch, Dispatcher
 from agent.logs.destination import GroupWish
-from agent.logs.frame import FrameCounts, Framer
+from agent.logs.encodings import MARK_BYTES, marked
+from agent.logs.frame import Block, FrameCounts, Framer
 from agent.logs.identity import GUARD_BYTES, PREFIX_BYTES, digest, prefix
 
 CHUNK_BYTES = 64 << 10  # read at once: larger chunks fall out of the CPU's cache
@@ -31,6 +33,7 @@ class Route:
     destination: Callable[[str, float], tuple[str, str]]  # (path, seconds since the epoch) -> group, stream
     wish: GroupWish
     max_event: int
+    rules: EventRules | None  # None: each line of UTF-8 is an event, at the time of reading
     flush_interval: float
     quiet: float  # seconds after which an unterminated line is sent
 
@@ -47,6 +50,7 @@ class TailedFile:
         self.size = cursor.offset
         self.error: str | None = None
         self.detached = False  # its path leads elsewhere now: rotated, replaced or deleted
+        self.detached_at = 0.0  # monotonic seconds when that was seen
         self.grown_at = now  # monotonic seconds when it was opened or last seen to grow
         self.overwritten = False  # another content was found in it
         self.sealed = False  # nothing more is read from it
@@ -57,7 +61,7 @@ class TailedFile:
         self._unsettled: deque[Batch] = deque()
         self._builder: BatchBuilder | None = None
         self._tail = os.pread(descriptor, *_before(cursor.offset))  # the bytes before the read position
-        self._framer = Framer(cursor.offset, route.max_event, GUARD_BYTES, before=self._tail)
+        self._framer = self._make_framer(cursor.offset)
         self._stat = (-1, -1)
         self._gone = 0
         self._remember_at = 0.0
@@ -113,13 +117,13 @@ class TailedFile:
 
         `hurry`: waiting for more is over. `final`: also an unterminated line is handed over.
         """
-        if self.sealed:
+        if self.sealed or self._waits_for_mark(now, final=final):
             return False
         budget = TURN_BYTES
         while budget > 0 and self.read < self.size and not self.overwritten:
             if not self._fill(now, epoch, hurry=hurry):
                 return False
-            budget -= self._feed()
+            budget -= self._feed(epoch)
         if not self._fill(now, epoch, hurry=hurry, final=self._may_finish(now, final=final)):
             return False
         if self._builder is not None and (hurry or now - self._builder.opened >= self._route.flush_interval):
@@ -179,7 +183,32 @@ class TailedFile:
             return False
         return final or now - self.grown_at >= self._route.quiet
 
-    def _feed(self) -> int:
+    def _make_framer(self, offset: int) -> Framer | Composer:
+        rules, encoding = self._route.rules, self.cursor.encoding
+        if encoding and encoding != (rules.encoding if rules else "utf-8"):
+            rules = replace(rules or EventRules(), encoding=encoding)
+        if rules is None:
+            return Framer(offset, self._route.max_event, GUARD_BYTES, before=self._tail)
+        return Composer(rules, offset, self._route.max_event, GUARD_BYTES, before=self._tail)
+
+    def _waits_for_mark(self, now: float, *, final: bool) -> bool:
+        """Whether the file is so short that it may still begin with a byte order mark."""
+        short = self.read == 0 and self.size < MARK_BYTES
+        return short and not final and now - self.grown_at < self._route.quiet
+
+    def _take_mark(self, data: bytes) -> int:
+        """At the head of a file: heed a byte order mark; its length."""
+        mark = marked(data)
+        if mark is None:
+            return 0
+        self.cursor.encoding, length = mark
+        self._tail = data[:length]
+        self.cursor.offset = length
+        self.cursor.guard = (length, digest(self._tail))
+        self._framer = self._make_framer(length)
+        return length
+
+    def _feed(self, epoch: float) -> int:
         """Read on; each read begins with the bytes known to come before, so that another content can't slip in."""
         length = len(self._tail)
         data = os.pread(self.descriptor, length + min(CHUNK_BYTES, self.size - self.read), self.read - length)
@@ -189,7 +218,8 @@ class TailedFile:
         if len(data) == length:
             self._cut_off()  # since it was looked at
             return TURN_BYTES
-        self._framer.feed(data[length:])
+        skipped = self._take_mark(data) if self.read == 0 else length
+        self._framer.feed(data[skipped:], epoch)
         self._tail = data[-GUARD_BYTES:]
         return len(data) - length
 
@@ -198,14 +228,22 @@ class TailedFile:
         while self._framer.has_more(final=final):
             builder = self._builder = self._builder or BatchBuilder(self._framer.offset, now)
             stamp = int(epoch * 1000)
-            block = None
-            if not builder.full and builder.accepts(stamp):
-                block = self._framer.take(builder.room, builder.events_left, final=final)
+            block = None if builder.full else self._take(builder, stamp, final=final)
             if block is not None:
                 builder.add(stamp, block)
             if (block is None or builder.full) and not self._send(epoch, hurry=hurry, force=force):
                 return False
         return True
+
+    def _take(self, builder: BatchBuilder, stamp: int, *, final: bool) -> Block | None:
+        """The next block that the batch can hold, in size and in time."""
+        framer = self._framer
+        if isinstance(framer, Composer):
+            lowest, highest = builder.lowest, builder.highest
+            return framer.take(builder.room, builder.events_left, final=final, lowest=lowest, highest=highest)
+        if not builder.accepts(stamp):
+            return None
+        return framer.take(builder.room, builder.events_left, final=final)
 
     def _send(self, epoch: float, *, hurry: bool, force: bool = False) -> bool:
         """Hand the batch under construction over if its lane takes it."""

@@ -126,13 +126,14 @@ def _strptime(pattern: str, zone: tzinfo) -> Parse:
     """A reader for a strptime format; `%f` is taken apart so that each second is parsed once."""
     yearless = not re.search(r"%[YyGcx]", pattern)
     head, fraction, tail = re.fullmatch(r"(?s)(.*?)(?:([.,:]?%f)(.*))?", pattern).groups()  # type: ignore[union-attr]
-    plain = head + (tail or "")
+    some_year = "2024 " if yearless else ""  # a leap year, so that February 29th is a date
+    plain = ("%Y " if yearless else "") + head + (tail or "")
     never = "(?:(?!)())?"
     rest = rf"{re.escape(fraction[:-2])}(\d{{1,9}})({_regex(tail)})" if fraction else never * 2
 
     def moment(seconds: str, after: str | None, now: float) -> float | None:
         try:
-            found = datetime.strptime(seconds + (after or ""), plain)  # noqa: DTZ007 - the zone follows
+            found = datetime.strptime(some_year + seconds + (after or ""), plain)  # noqa: DTZ007 - the zone follows
         except ValueError:
             return None
         return _with_year(found, zone, now) if yearless else _instant(found, zone, now)
@@ -168,7 +169,7 @@ def _literal(text: str) -> str:
 def _with_year(found: datetime, zone: tzinfo, now: float) -> float | None:
     """The latest year that does not put the event days ahead: on January 1st, December 31st was last year."""
     present = datetime.fromtimestamp(now, zone).year
-    for year in (present + 1, present, present - 1, present - 4):
+    for year in range(present + 1, present - 9, -1):  # eight years without a leap year happen once in a century
         try:
             moment = found.replace(year=year, tzinfo=found.tzinfo or zone).timestamp()
         except ValueError:  # February 29th
