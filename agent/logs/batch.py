@@ -9,7 +9,7 @@ from itertools import pairwise
 import orjson
 
 from agent.aws.limits import LOG_BATCH_BYTES, LOG_BATCH_EVENTS, LOG_BATCH_SPAN_MS, LOG_EVENT_OVERHEAD
-from agent.logs.frame import Block, separator_of
+from agent.logs.frame import Block, joined
 
 _FULL_BYTES = 2048  # room left below which a batch counts as full: hardly a line fits
 
@@ -135,10 +135,10 @@ def _sorted(pieces: Sequence[Timed]) -> Timed:
     stamps = [stamp for piece in pieces for stamp in piece.block.stamps or ()]
     order = sorted(range(len(stamps)), key=stamps.__getitem__)
     texts = [messages[index] for index in order]
-    separator = separator_of("".join(texts))
+    text, separator = joined(texts)
     block = replace(
         pieces[-1].block,
-        text=separator.join(texts),
+        text=text,
         separator=separator,
         count=len(texts),
         size=sum(piece.block.size for piece in pieces),
@@ -155,9 +155,9 @@ def _encode(piece: Timed) -> tuple[bytes, bytes, bytes]:
     message and JSON leaves it unescaped.
     """
     separator = piece.block.separator.encode()
-    if piece.block.stamps is not None:
+    if piece.lowest != piece.highest:
         return _encode_stamped(piece.block, separator)
-    head = b'{"timestamp":%d,"message":' % piece.timestamp
+    head = b'{"timestamp":%d,"message":' % piece.lowest
     return head, orjson.dumps(piece.block.text).replace(separator, b'"},' + head + b'"'), b"},"
 
 

@@ -10,10 +10,11 @@ import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 
 from agent.aws.limits import LOG_BATCH_SPAN_MS, LOG_EVENT_BYTES, LOG_EVENT_OVERHEAD
 from agent.logs.encodings import Encoding
-from agent.logs.frame import SMALLEST_EVENT, Block, FrameCounts, separator_of
+from agent.logs.frame import SMALLEST_EVENT, Block, FrameCounts, joined
 from agent.logs.joining import Joiner
 from agent.logs.timestamps import Parse
 
@@ -47,6 +48,28 @@ class _Ready:
     end: int
 
 
+@dataclass(slots=True)
+class _Group:
+    """The events of a whole chunk of lines, none of them joined or split: taken at once where they fit."""
+
+    texts: list[str]
+    stamps: list[int]
+    size: int
+    end: int
+    lines: list[bytes]  # raw, with their ends
+    kept: list[int] | None  # which of the lines are events; None: all
+
+    def singles(self) -> list[_Ready]:
+        """One by one, for where not all of them fit."""
+        ends = list(accumulate(map(len, self.lines), initial=self.end - sum(map(len, self.lines))))[1:]
+        which = range(len(ends)) if self.kept is None else self.kept
+        found = [
+            _Ready(text, stamp, len(text.encode()) + LOG_EVENT_OVERHEAD, ends[index])
+            for text, stamp, index in zip(self.texts, self.stamps, which, strict=True)
+        ]
+        return found if found and found[-1].end == self.end else [*found, _Ready(None, 0, 0, self.end)]
+
+
 class Composer:
     """Holds what was read and not yet made into blocks. Used as `frame.Framer` is; its blocks are stamped."""
 
@@ -71,7 +94,7 @@ class Composer:
         self._raw = b""  # from `_offset` on
         self._offset = offset
         self._scanned = offset  # up to here lines were looked at
-        self._ready: deque[_Ready] = deque()
+        self._ready: deque[_Ready | _Group] = deque()
         self._open: list[str] = []  # lines of the event that may go on
         self._open_size = 0
         self._stamp: int | None = None  # of the event before
@@ -110,27 +133,82 @@ class Composer:
         """
         if final:
             self._finish()
-        chosen: list[_Ready] = []
-        end = self._offset
+        texts: list[str] = []
+        stamps: list[int] = []
+        size, end = 0, self._offset
         while self._ready:
-            event = self._ready[0]
-            if event.text is not None:
-                low = event.stamp if lowest is None else min(lowest, event.stamp)
-                high = event.stamp if highest is None else max(highest, event.stamp)
-                if event.size > room or len(chosen) >= events or high - low >= LOG_BATCH_SPAN_MS:
+            ready = self._ready[0]
+            if isinstance(ready, _Group):
+                low, high = _around(lowest, highest, ready.stamps)
+                fits = size + ready.size <= room and len(texts) + len(ready.texts) <= events
+                if not fits or high - low >= LOG_BATCH_SPAN_MS:
+                    self._ready.popleft()
+                    self._ready.extendleft(reversed(ready.singles()))
+                    continue
+                texts += ready.texts
+                stamps += ready.stamps
+                size += ready.size
+                if ready.stamps:
+                    lowest, highest = low, high
+            elif ready.text is not None:
+                low, high = _around(lowest, highest, [ready.stamp])
+                if size + ready.size > room or len(texts) >= events or high - low >= LOG_BATCH_SPAN_MS:
                     break
                 lowest, highest = low, high
-                room -= event.size
-                chosen.append(event)
-            end = event.end
+                texts.append(ready.text)
+                stamps.append(ready.stamp)
+                size += ready.size
+            end = ready.end
             self._ready.popleft()
-        return None if end == self._offset and not chosen else self._block(chosen, end)
+        return None if end == self._offset and not texts else self._block(texts, stamps, size, end)
 
     def _look_at(self, data: bytes) -> None:
+        if self._joiner is None and self._take_group(data):
+            return
         lines, invalid = self._encoding.lines(data)
         self.counts.invalid += invalid
         for text, length in lines:
             self._line(text, length)
+
+    def _take_group(self, data: bytes) -> bool:
+        """All lines at once, if each of them is valid text and short enough to be an event."""
+        text, invalid = self._encoding.text(data)
+        lines = self._encoding.split(data)
+        texts = text.split("\n")
+        texts.pop()
+        if invalid or len(texts) != len(lines) or max(map(len, texts), default=0) * 4 > self._max_event:
+            return False
+        if "\r" in text:
+            texts = [each.removesuffix("\r") for each in texts]
+        kept = self._kept(texts)
+        if kept is not None:
+            texts = [texts[index] for index in kept]
+        stamps = [int(self._epoch * 1000)] * len(texts) if self._rules.parse is None else self._times_of(texts)
+        size = sum(map(len, texts)) if text.isascii() else sum(len(each.encode()) for each in texts)
+        self._scanned += len(data)
+        size += LOG_EVENT_OVERHEAD * len(texts)
+        self._ready.append(_Group(texts, stamps, size, self._scanned, lines, kept))
+        return True
+
+    def _kept(self, texts: list[str]) -> list[int] | None:
+        """Which of the lines are events that are kept; None: all."""
+        rules = self._rules
+        if len(rules.drop) == 1 and not rules.keep:  # the common case
+            drops = rules.drop[0].search
+            kept = [index for index, text in enumerate(texts) if text and drops(text) is None]
+        elif rules.keep or rules.drop:
+            kept = [index for index, text in enumerate(texts) if text and rules.wants(text)]
+        elif "" in texts:
+            kept = [index for index, text in enumerate(texts) if text]
+        else:
+            return None
+        empty = texts.count("")
+        self.counts.empty += empty
+        self.counts.dropped += len(texts) - empty - len(kept)
+        return kept
+
+    def _times_of(self, texts: list[str]) -> list[int]:
+        return [self._time_of(text) for text in texts]
 
     def _line(self, text: str, length: int) -> None:
         if self._joiner is None:
@@ -213,16 +291,19 @@ class Composer:
         if self._joiner is not None:
             self._joiner.reset()
 
-    def _block(self, chosen: list[_Ready], end: int) -> Block:
+    def _block(self, texts: list[str], stamps: list[int], size: int, end: int) -> Block:
         length = end - self._offset
         self._before = (self._before + self._raw[max(0, length - self._guard_bytes) : length])[-self._guard_bytes :]
         self._raw = self._raw[length:]
         start, self._offset = self._offset, end
-        texts = [event.text or "" for event in chosen]
-        separator = separator_of("".join(texts))
-        size = sum(event.size for event in chosen)
-        stamps = tuple(event.stamp for event in chosen)
-        return Block(separator.join(texts), separator, len(chosen), size, start, end, self._before, stamps)
+        text, separator = joined(texts)
+        return Block(text, separator, len(texts), size, start, end, self._before, tuple(stamps))
+
+
+def _around(lowest: int | None, highest: int | None, stamps: list[int]) -> tuple[int, int]:
+    """The lowest and the highest of all these times."""
+    known = [stamp for stamp in (lowest, highest) if stamp is not None]
+    return min(known + stamps, default=0), max(known + stamps, default=0)
 
 
 def _pieces(text: str, most: int) -> list[str]:

@@ -44,7 +44,7 @@ class Encoding:
         """The lines of `data`, which ends with a line end: text without its end, raw length with it; and how many
         held bytes that are no text, which are replaced.
         """
-        raws = self._split(data)
+        raws = self.split(data)
         try:
             texts = data.decode(self.name).split("\n")
         except UnicodeDecodeError:
@@ -60,7 +60,7 @@ class Encoding:
         except UnicodeDecodeError:
             return data.decode(self.name, "replace"), True
 
-    def _split(self, data: bytes) -> list[bytes]:
+    def split(self, data: bytes) -> list[bytes]:
         """The raw lines, each with its end."""
         if self.unit == 1:
             return [line + self.newline for line in data.split(self.newline)[:-1]]

@@ -7,6 +7,7 @@ event (empty ones) are accounted for too.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -234,6 +235,15 @@ def _between_characters(data: bytes, length: int) -> int:
         if cut >= len(data) or data[cut] & 0xC0 != 0x80:
             return cut if cut == length or data[cut] >= 0xC0 else length
     return length
+
+
+def joined(messages: Sequence[str]) -> tuple[str, str]:
+    """The messages in one string, and the separator between them, which is in none."""
+    text = _DELETE.join(messages)
+    if text.count(_DELETE) == max(0, len(messages) - 1):
+        return text, _DELETE
+    separator = separator_of("".join(messages))
+    return separator.join(messages), separator
 
 
 def separator_of(text: str) -> str:
