@@ -202,3 +202,19 @@ def test_truncated_written_and_deleted_between_two_looks_is_still_read(rig: Rig)
     rig.write("app.log", ["new"])
     rig.run(100)
     check([*lines(10), "short", "new"], rig.logs.messages())
+
+
+def test_another_content_that_slips_in_between_a_look_and_a_read_is_not_taken_for_what_follows(rig: Rig) -> None:
+    rig.write("app.log", lines(10))
+    rig.run(10)
+    (file,) = rig.files
+    rig.write("app.log", lines(10, 10))
+    now, epoch = rig.clock.monotonic(), rig.clock.time()
+    file.look(now)
+    os.truncate(rig.path("app.log"), 0)
+    rig.write("app.log", lines(30, 500))
+    file.advance(now, epoch, hurry=False, final=False)
+    assert file.overwritten
+    rig.run(10)
+    check(lines(10) + lines(30, 500), rig.logs.messages())
+    assert rig.counter("log_bytes_lost") == 120

@@ -148,6 +148,7 @@ def test_a_link_that_is_turned_and_turned_back_at_once_is_the_first_file_again(m
         rig.path("tmp").symlink_to(target)
         rig.path("tmp").rename(rig.path("current.log"))
         rig.run(10)
+    assert os.path.samestat(rig.path("a").stat(), os.fstat(rig.input.files[str(rig.path("current.log"))].descriptor))
     rig.run(200)
     rig.write("a", ["more"])
     rig.run(10)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import Said
-from logs_harness import FakeLogs, append, lines, unprivileged
+from logs_harness import FakeLogs, append, check, lines, unprivileged
 
 from agent.aws.errors import Unreachable
 from agent.config.sections.logs import Logs
@@ -144,6 +144,25 @@ def test_a_pass_that_began_before_the_drain_was_asked_for_proves_nothing(bench: 
     assert [proofs.settled for proofs in seen] == [False, False]
     reader.step(bench.clock.monotonic())
     assert bench.job.drain(0.0).settled
+
+
+def test_a_pass_that_began_for_an_earlier_drain_proves_nothing_for_the_next(bench: Bench) -> None:
+    append(bench.home / "a.log", lines(10))
+    assert bench.drain().settled
+    seen: list[Proofs] = []
+
+    def again() -> None:
+        """In the middle of a pass, behind its scan."""
+        append(bench.home / "b.log", lines(1, 10))
+        bench.job.resume()
+        seen.append(bench.job.drain(0.0))
+
+    bench.clock.hook = again
+    bench.workers[0].step(bench.clock.monotonic())
+    seen.append(bench.job.drain(0.0))
+    assert [proofs.settled for proofs in seen] == [False, False]
+    assert bench.drain().settled
+    check(lines(11), bench.logs.messages())
 
 
 def test_a_drain_that_is_asked_for_at_the_very_time_of_a_pass_settles(bench: Bench) -> None:

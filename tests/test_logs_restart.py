@@ -229,6 +229,33 @@ def test_truncated_while_down(rig: Rig, down: Callable[[Rig], None], count: int,
     check([*header, *lines(100), *header, *lines(count, 500)], rig.logs.messages())
 
 
+def test_another_content_that_is_alike_before_the_cursor_is_told_by_its_head(rig: Rig) -> None:
+    alike = "the same last line in every generation ".ljust(200, ".")
+    rig.write("app.log", [*lines(10), alike])
+    rig.run(10)
+    rig.stop()
+    os.truncate(rig.path("app.log"), 0)
+    rig.write("app.log", [*lines(10, 500), alike, "more"])
+    rig.start()
+    rig.run(10)
+    check([*lines(10), alike, *lines(10, 500), alike, "more"], rig.logs.messages())
+
+
+def test_what_was_overwritten_is_never_taken_up_again(rig: Rig) -> None:
+    """The third content begins as the first did, of which everything was acknowledged."""
+    rig.write("app.log", lines(10))
+    rig.run(10)
+    copytruncate(rig.path("app.log"), rig.path("copy"))
+    rig.write("app.log", lines(3, 100))
+    rig.run(10)
+    rig.stop()
+    os.truncate(rig.path("app.log"), 0)
+    rig.write("app.log", lines(15))
+    rig.start()
+    rig.run(10)
+    check(lines(10) + lines(3, 100) + lines(15), rig.logs.messages())
+
+
 def test_a_truncation_that_was_seen_is_remembered(rig: Rig, down: Callable[[Rig], None]) -> None:
     rig.write("app.log", lines(100))
     rig.run(10)
@@ -441,16 +468,16 @@ def test_killed_between_the_answer_and_the_cursor_costs_that_batch_twice(rig: Ri
 
 
 def test_killed_while_some_of_several_batches_are_answered(make: Make) -> None:
-    rig = make(Entry("app.log"), senders=4)
+    rig = make(Entry("app.log"), senders=4, tick=0.002)
     rig.write("app.log", lines(1))
     rig.run(10)
-    rig.write("app.log", lines(1_000_000, 1))
+    rig.write("app.log", lines(250_000, 1))
     for _ in range(3):
-        rig.logs.meanwhile.extend([lambda: None, lambda: None, raise_killed])
+        rig.logs.meanwhile.extend([lambda: rig.run(0.02), lambda: rig.run(0.02), raise_killed])
         kill(rig)
         rig.start()
     rig.run(600)
-    check(lines(1_000_001), rig.logs.messages(), duplicates=3 * 4 * 10_000)
+    check(lines(250_001), rig.logs.messages(), duplicates=3 * 8 * 10_000)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from logs_harness import Entry, Rig, append, check, check_order, lines, rigs
 
+from agent.aws.errors import Unreachable
+
 Make = Callable[..., Rig]
 GENERATIONS = [f"app.log.{number}" for number in range(1, 9)]
 
@@ -170,8 +172,6 @@ def test_compressing_at_once_takes_nothing_away(rig: Rig) -> None:
 
 
 def test_a_rotated_file_is_kept_open_while_cloudwatch_is_away_and_let_go_afterwards(rig: Rig) -> None:
-    from agent.aws.errors import Unreachable
-
     rig.write("app.log", lines(10))
     rig.run(5)
     rig.logs.down = Unreachable("PutLogEvents", "OSError")
@@ -186,6 +186,29 @@ def test_a_rotated_file_is_kept_open_while_cloudwatch_is_away_and_let_go_afterwa
     check(lines(2010), rig.logs.messages())
     assert rig.files == []
     assert rig.said.fields("log_finished")[-1]["bytes"] == sum(len(line) + 1 for line in lines(2010))
+
+
+def test_a_day_without_cloudwatch_and_twenty_rotations_that_delete_the_oldest_lose_nothing(rig: Rig) -> None:
+    rig.write("app.log", lines(1))
+    rig.run(10)
+    rig.logs.down = Unreachable("PutLogEvents", "OSError")
+    written = lines(1)
+    for number in range(1, 21):
+        more = lines(50, 50 * number)
+        rig.write("app.log", more)
+        written += more
+        rig.run(3)
+        rig.rotate("app.log", "app.log.1", "app.log.2")
+        rig.path("app.log.2").unlink(missing_ok=True)
+        rig.write("app.log", [f"first of {number}"])
+        written.append(f"first of {number}")
+        rig.run(3)
+        rig.clock.advance(86_400 / 20)
+    rig.logs.down = None
+    rig.run(100)
+    check(written, rig.logs.messages())
+    assert rig.counter("log_bytes_lost") == 0
+    assert len(rig.files) <= 2
 
 
 def test_a_rotated_file_is_closed_after_it_was_quiet_for_the_linger(make: Make) -> None:
