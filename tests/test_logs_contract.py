@@ -73,20 +73,28 @@ def real(standin: Standin, *, gzip: bool) -> tuple[Subject, Aws]:
     return subject, aws
 
 
+@pytest.fixture(scope="module")
+def running() -> Iterator[Standin]:
+    with Standin.start() as standin:
+        yield standin
+
+
 @pytest.fixture(params=["fake", "real", "real, gzip"])
-def subject(request: pytest.FixtureRequest, environment: Environment) -> Iterator[Subject]:
+def subject(request: pytest.FixtureRequest, running: Standin, environment: Environment) -> Iterator[Subject]:
     if request.param == "fake":
-        made = fake()
-        made.logs.create_group("/g", None, None, {})
-        made.logs.create_stream("/g", "s")
-        yield made
+        yield with_stream(fake())
         return
-    with Standin.start() as standin, environment(standin.environment()):
-        made, aws = real(standin, gzip=request.param == "real, gzip")
-        made.logs.create_group("/g", None, None, {})
-        made.logs.create_stream("/g", "s")
-        yield made
+    running.reset()
+    with environment(running.environment()):
+        made, aws = real(running, gzip=request.param == "real, gzip")
+        yield with_stream(made)
         aws.close()
+
+
+def with_stream(subject: Subject) -> Subject:
+    subject.logs.create_group("/g", None, None, {})
+    subject.logs.create_stream("/g", "s")
+    return subject
 
 
 def refusal(call: Callable[[], object]) -> AwsError:

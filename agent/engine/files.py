@@ -102,9 +102,9 @@ def open_regular(root: str, relative: str, links: Links = NO_LINKS, *, privilege
 
 def may_read_everything() -> bool:
     """Whether this process may read what no permission grants it (capabilities(7))."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+    with open("/proc/self/status", "rb") as status:  # as bytes: looking up a codec needs a descriptor, too
         for line in status:
-            if line.startswith("CapEff:"):
+            if line.startswith(b"CapEff:"):
                 return bool(int(line.split()[1], 16) & _READS_ALL)
     return os.geteuid() == 0
 
