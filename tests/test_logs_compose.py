@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from logs_harness import Entry, Rig, rigs
+from logs_harness import Entry, Rig, examples, rigs
 
 from agent.aws.limits import LOG_BATCH_SPAN_MS, LOG_EVENT_OVERHEAD
 from agent.logs.batch import BatchBuilder, Part
@@ -120,6 +120,7 @@ def test_what_is_dropped_is_counted_and_behind_the_cursor(make: Make) -> None:
 TEXT = st.text(st.sampled_from("ab \n\r\té€😀2026-\x7f"), max_size=120)
 
 
+@examples(100)
 @given(TEXT, st.data(), st.sampled_from(["utf-8", "utf-16-le", "utf-32-be", "latin-1", "cp1252"]))
 def test_any_chunking_of_the_same_bytes_gives_the_same_events(text: str, data: st.DataObject, encoding: str) -> None:
     raw = text.encode(encoding, "replace")
@@ -132,6 +133,7 @@ def test_any_chunking_of_the_same_bytes_gives_the_same_events(text: str, data: s
     assert cut.offset == len(raw)
 
 
+@examples(100)
 @given(TEXT)
 def test_every_byte_is_in_exactly_one_block(text: str) -> None:
     raw = text.encode()
@@ -232,6 +234,7 @@ def test_events_out_of_order_are_sorted_and_equal_times_keep_their_order() -> No
     assert stamps == sorted(stamps)
 
 
+@examples(100)
 @given(st.lists(st.integers(0, 200_000), min_size=1, max_size=40))
 def test_a_batch_spans_less_than_a_day_whatever_the_times(seconds: list[int]) -> None:
     composer = Composer(EventRules(parse=reader("epoch", "UTC", None)))

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from logs_harness import examples
 
 from agent.logs.timestamps import reader
 
@@ -92,6 +93,7 @@ def test_of_events_that_are_json_one_key_is_read(text: str, expected: int | None
     assert reader("epoch", "UTC", "ts")(text, NOW) == expected
 
 
+@examples(100)
 @given(st.integers(10**7, 4 * 10**9), st.integers(0, 999), st.sampled_from(["UTC", "America/New_York"]))
 def test_a_cached_second_is_the_same_as_a_fresh_one(seconds: int, milliseconds: int, zone: str) -> None:
     text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{milliseconds:03d}"
@@ -100,6 +102,7 @@ def test_a_cached_second_is_the_same_as_a_fresh_one(seconds: int, milliseconds: 
     assert parse(text, NOW) == first == reader("iso8601", zone, None)(text, NOW)
 
 
+@examples(100)
 @given(st.text(max_size=60))
 def test_no_text_makes_it_fail(text: str) -> None:
     for pattern in ("iso8601", "epoch", "epoch_ms", "%d/%b/%Y:%H:%M:%S %z", "%c"):

@@ -19,6 +19,7 @@ from agent.logs.joining import Joiner
 from agent.logs.timestamps import Parse
 
 _MOST_LINES = 10_000  # joined to one event
+_LONGEST_LINE = 4 << 20  # bytes; a line that is still without its end then is cut there: bounds what is held
 
 
 @dataclass(frozen=True)
@@ -260,11 +261,10 @@ class Composer:
         return found
 
     def _cut_long_line(self) -> None:
-        """A line without an end that is too long for an event already: what is there of it is taken as a line."""
+        """A line of which too much has come without its end: what is there is taken as a line."""
         start = self._scanned - self._offset
-        while len(self._raw) - start >= self._max_event + 2 * self._encoding.unit:
-            length = self._max_event - self._max_event % self._encoding.unit
-            text, length = self._whole_characters(self._raw[start : start + length])
+        while len(self._raw) - start >= _LONGEST_LINE + 2 * self._encoding.unit:
+            text, length = self._whole_characters(self._raw[start : start + _LONGEST_LINE])
             self.counts.split += 1
             self._line(text, length)
             start += length
