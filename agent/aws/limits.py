@@ -26,7 +26,6 @@ PART_BYTES_MIN = 5 << 20  # but for the last part
 PART_BYTES_MAX = 5 << 30
 PARTS_MAX = 10_000
 OBJECT_BYTES_MAX = 5 << 40
-PUT_BYTES_MAX = 5 << 30
 KEY_BYTES_MAX = 1_024
 
 # RecordLifecycleActionHeartbeat: docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks.html

@@ -7,6 +7,7 @@ import threading
 
 from agent.aws.autoscaling import AutoScaling, Hook, Result, is_no_action
 from agent.aws.errors import AwsError, Denied, Refused
+from agent.aws.limits import HEARTBEAT_TIMEOUT_MIN
 from agent.engine.backoff import Backoff
 from agent.engine.clock import Clock
 from agent.engine.events import Events
@@ -46,7 +47,7 @@ class HookFinder:
         """Without permission to ask, the shortest heartbeat timeout that AWS allows is assumed."""
         if self._group is None or self._name is None:
             return None
-        return Hook(self._group, self._name, _BEAT_MIN * _BEAT_SHARE)
+        return Hook(self._group, self._name, HEARTBEAT_TIMEOUT_MIN)
 
     def _choose(self, group: str | None, hooks: list[Hook]) -> Hook | None:
         if self._name is not None:
