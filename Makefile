@@ -4,7 +4,10 @@ VENV := .venv
 PYTHON ?= $(firstword $(foreach each,python3.13 python3.12 python3.11 python3,$(shell $(each) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(each))))
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench soak docs clean
+KILLS ?= 200
+STEPS ?= 20000
+
+.PHONY: demo test lint format bench soak soak-steps soak-kills docs clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/outlive demo $(ARGS)
@@ -24,14 +27,30 @@ format: $(VENV)/.lint
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks $(ARGS)
 
-soak: $(VENV)/.test
-	OUTLIVE_STEPS=20000 OUTLIVE_KILLS=200 $(BIN)/python -m pytest -m "soak or not soak" tests $(ARGS)
+soak: soak-kills soak-steps
+
+soak-kills: $(VENV)/.test $(BIN)/logrotate
+	OUTLIVE_KILLS=$(KILLS) OUTLIVE_LOGROTATE=$(abspath $(BIN)/logrotate) $(BIN)/python -m pytest tests/test_soak_logs.py $(ARGS)
+
+soak-steps: $(VENV)/.test
+	OUTLIVE_STEPS=$(STEPS) $(BIN)/python -m pytest tests/test_logs_machine.py $(ARGS)
 
 docs: $(VENV)/.test
 	$(BIN)/python -m agent.config.reference > docs/configuration.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# The system's logrotate, or Debian's package unpacked: installed, it would begin to rotate this machine's own logs.
+$(BIN)/logrotate: | $(VENV)/bin/pip
+	@if found=$$(PATH="$$PATH:/usr/sbin:/sbin" command -v logrotate); then ln -s "$$found" $@; \
+	elif command -v apt-get >/dev/null && command -v dpkg >/dev/null; then \
+		echo "unpacking logrotate into $(VENV) (once)"; \
+		mkdir -p $(VENV)/logrotate && cd $(VENV)/logrotate && apt-get -qq download logrotate libpopt0 && \
+		for each in *.deb; do dpkg -x "$$each" . || exit 1; done && \
+		printf '#!/bin/sh\nLD_LIBRARY_PATH=$$(echo %s/usr/lib/*) exec %s/usr/sbin/logrotate "$$@"\n' "$$PWD" "$$PWD" >logrotate && \
+		chmod +x logrotate && ln -s "$$PWD/logrotate" $(abspath $@); \
+	else echo "the soak needs logrotate: install the package, or run the test with OUTLIVE_LOGROTATE=/path/of/it"; exit 1; fi
 
 $(VENV)/.demo: setup.cfg pyproject.toml | $(VENV)/bin/pip
 	@echo "setting up $(VENV) (once)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cache
 
 from agent.aws.autoscaling import AutoScaling
@@ -24,96 +24,148 @@ from agent.drain.receipt import FOLDER
 from agent.drain.store import BucketStore
 from agent.drain.watcher import Watcher
 from agent.engine.clock import Clock
+from agent.engine.crew import Crew
 from agent.engine.events import Events
 from agent.engine.job import Job
 from agent.engine.notify import ServiceNotifier
 from agent.engine.state import StateDirectory
+from agent.engine.voice import Voice
 from agent.engine.workers import LINGER, Worker, WorkerThread
+from agent.reload.plan import JOBS
 from agent.surroundings import Place, boot_id, find_group
 
 
-def assemble(config: Config, place: Place, metadata: Metadata, aws: Aws, clock: Clock, events: Events) -> Parts:
-    """All parts; nothing runs yet. `config` is resolved. Raises StateBusy."""
-    return _Assembly(config, place, metadata, aws, clock, events).parts()
+def assemble(
+    config: Config,
+    place: Place,
+    metadata: Metadata,
+    aws: Aws,
+    clock: Clock,
+    events: Events,
+    voice: Voice,
+    reread: Callable[[], Config],
+) -> Parts:
+    """All parts; nothing runs yet. `config` is resolved, as what `reread` gives is. Raises StateBusy."""
+    return _Assembly(config, place, metadata, aws, clock, events, voice).parts(config, reread)
 
 
 class _Assembly:
-    """What the parts are made with."""
+    """What the parts are made with: at the start all of them, in a reload those that change (a Maker)."""
 
     def __init__(
-        self, config: Config, place: Place, metadata: Metadata, aws: Aws, clock: Clock, events: Events
+        self,
+        config: Config,
+        place: Place,
+        metadata: Metadata,
+        aws: Aws,
+        clock: Clock,
+        events: Events,
+        voice: Voice,
     ) -> None:
-        self.config = config
-        self.drain = config.drain or Drain()
         self.place = place
         self.metadata = metadata
         self.aws = aws
         self.clock = clock
         self.events = events
+        self.voice = voice
         self.rng = seeded()
         self.state = StateDirectory.open(config.agent.state_dir, place.instance_id, clock, events)
         self.database = self.state.database("state.db")
         self.scaling = AutoScaling(aws, place.instance_id)
-
-    def parts(self) -> Parts:
-        jobs = list(self.jobs())
-        heartbeat = Heartbeat(self.scaling, self.clock, self.events, self.rng)
+        heartbeat = Heartbeat(self.scaling, clock, events, self.rng)
         heartbeat_thread = self.thread(heartbeat)
-        machine = Machine(self.drain, self.tools(jobs, heartbeat, heartbeat_thread))
-        machine_thread = self.thread(machine)
-        machine.wake = machine_thread.wake
-        watcher_thread = self.thread(Watcher(list(self.sources()), machine, self.clock))
+        self.crew = Crew([*self.jobs(config)], clock)
+        drain = config.drain or Drain()
+        self.machine = Machine(drain, self.tools(config, drain, heartbeat, heartbeat_thread))
+        machine_thread = self.thread(self.machine)
+        self.machine.wake = machine_thread.wake
+        self.watcher = Watcher(list(self.sources(config)), self.machine, clock)
+        self.watcher_thread = self.thread(self.watcher)
+        self.threads = [machine_thread, self.watcher_thread, heartbeat_thread]
+
+    def parts(self, config: Config, reread: Callable[[], Config]) -> Parts:
         return Parts(
-            config=self.config,
+            config=config,
             instance_id=self.place.instance_id,
             clock=self.clock,
             events=self.events,
             state=self.state,
             aws=self.aws,
-            jobs=jobs,
-            machine=machine,
-            threads=[machine_thread, watcher_thread, heartbeat_thread],
+            crew=self.crew,
+            machine=self.machine,
+            threads=self.threads,
             notifier=ServiceNotifier(),
+            maker=self,
+            reread=reread,
         )
+
+    def prepare(self, name: str, config: Config) -> Callable[[], Job | None]:
+        """What makes the job `name`; its client is made here and now. Raises AwsError."""
+        return {"logs": self.logs, "metrics": self.metrics, "uploads": self.uploads}[name](config)
+
+    def rearm(self, config: Config) -> None:
+        """Let the drain go by another section from the next one on."""
+        drain = config.drain or Drain()
+        self.machine.rearm(drain, self.finder(drain), self.store(config, drain))
+        self.watcher.watch(list(self.sources(config)))
+        self.watcher_thread.wake()
+
+    def set_level(self, level: str) -> None:
+        self.voice.set_level(level)
 
     def thread(self, worker: Worker) -> WorkerThread:
         return WorkerThread(worker.name, [worker], self.clock, self.events, linger=LINGER)
 
-    def jobs(self) -> Iterator[Job]:
+    def jobs(self, config: Config) -> Iterator[Job]:
         """The jobs that the configuration switches on; each is imported only then."""
-        logs, metrics, uploads = self.config.logs, self.config.metrics, self.config.uploads
-        if logs is not None and logs.files:
-            from agent.aws.logs import Logs
-            from agent.logs.job import LogsJob
+        for name in JOBS:
+            job = self.prepare(name, config)()
+            if job is not None:
+                yield job
 
-            client = Logs(self.role(logs.role_arn), gzip=logs.compression == "gzip")
-            yield LogsJob(logs, client, self.database, self.clock, self.events, self.rng)
-        if metrics is not None:
-            from agent.aws.cloudwatch import CloudWatch
-            from agent.metrics.job import MetricsJob
+    def logs(self, config: Config) -> Callable[[], Job | None]:
+        logs = config.logs
+        if logs is None or not (logs.files or logs.journald):
+            return _no_job
+        from agent.aws.logs import Logs
+        from agent.logs.job import LogsJob
 
-            publisher = CloudWatch(self.role(metrics.role_arn).wire("cloudwatch"))
-            yield MetricsJob(metrics, publisher, self.state, self.clock, self.events, self.rng)
-        if uploads is not None and uploads.directories:
-            from agent.aws.s3 import S3
-            from agent.uploads.job import UploadsJob
+        client = Logs(self.role(logs.role_arn, config), gzip=logs.compression == "gzip")
+        return lambda: LogsJob(logs, client, self.database, self.clock, self.events, self.rng)
 
-            s3 = S3(self.role(uploads.role_arn))
-            yield UploadsJob(uploads, s3, self.state, self.clock, self.events, self.rng)
+    def metrics(self, config: Config) -> Callable[[], Job | None]:
+        metrics = config.metrics
+        if metrics is None:
+            return _no_job
+        from agent.aws.cloudwatch import CloudWatch
+        from agent.metrics.job import MetricsJob
 
-    def role(self, arn: str | None) -> Aws:
+        publisher = CloudWatch(self.role(metrics.role_arn, config).wire("cloudwatch"))
+        return lambda: MetricsJob(metrics, publisher, self.state, self.clock, self.events, self.rng)
+
+    def uploads(self, config: Config) -> Callable[[], Job | None]:
+        uploads = config.uploads
+        if uploads is None or not uploads.directories:
+            return _no_job
+        from agent.aws.s3 import S3
+        from agent.uploads.job import UploadsJob
+
+        s3 = S3(self.role(uploads.role_arn, config))
+        return lambda: UploadsJob(uploads, s3, self.state, self.clock, self.events, self.rng)
+
+    def role(self, arn: str | None, config: Config) -> Aws:
         """AWS as a job's own role, or as the agent's."""
-        return self.aws.as_role(arn, self.config.aws.external_id)
+        return self.aws.as_role(arn, config.aws.external_id)
 
-    def tools(self, jobs: Sequence[Job], heartbeat: Heartbeat, heartbeat_thread: WorkerThread) -> Tools:
+    def tools(self, config: Config, drain: Drain, heartbeat: Heartbeat, heartbeat_thread: WorkerThread) -> Tools:
         return Tools(
             journal=Journal(self.database, self.events),
-            jobs=jobs,
-            finder=HookFinder(self.scaling, self.drain.auto_scaling_group, self.drain.hook, self.events),
+            jobs=self.crew,
+            finder=self.finder(drain),
             heartbeat=heartbeat,
             answer=Answer(self.scaling, self.events, self.rng),
             retains_abandoned=self.scaling.retains_abandoned,
-            store=self.store(),
+            store=self.store(config, drain),
             receipts=self.state.file(FOLDER),
             instance_id=self.place.instance_id,
             boot_id=boot_id(),
@@ -123,21 +175,28 @@ class _Assembly:
             wake_heartbeat=heartbeat_thread.wake,
         )
 
-    def store(self) -> BucketStore | None:
-        bucket = self.drain.receipt.bucket
+    def finder(self, drain: Drain) -> HookFinder:
+        return HookFinder(self.scaling, drain.auto_scaling_group, drain.hook, self.events)
+
+    def store(self, config: Config, drain: Drain) -> BucketStore | None:
+        bucket = drain.receipt.bucket
         if bucket is None:
             return None
-        prefix = Template(self.drain.receipt.prefix, Where.KEY_PREFIX)
-        group = cache(lambda: find_group(self.config, self.place, self.metadata, self.aws))
+        prefix = Template(drain.receipt.prefix, Where.KEY_PREFIX)
+        group = cache(lambda: find_group(config, self.place, self.metadata, self.aws))
         return BucketStore(
             Objects(self.aws), bucket, lambda epoch: prefix.render(now=epoch), group, self.place.instance_id
         )
 
-    def sources(self) -> Iterator[NoticeSource]:
+    def sources(self, config: Config) -> Iterator[NoticeSource]:
         """What is watched for notices, where there is a metadata service to ask."""
-        if self.config.drain is None or not self.place.metadata:
+        if config.drain is None or not self.place.metadata:
             return
-        if self.drain.triggers.auto_scaling:
+        if config.drain.triggers.auto_scaling:
             yield AutoScalingNotices(self.metadata, self.events)
-        if self.drain.triggers.spot:
+        if config.drain.triggers.spot:
             yield SpotNotices(self.metadata, self.events)
+
+
+def _no_job() -> None:
+    """For a section that asks for none."""

@@ -1,7 +1,8 @@
 """START HERE. The agent from its parts: made, run, drained, ended with an exit code.
 
 `Daemon.assemble` makes the real parts from a configuration; `Daemon(parts)` takes given ones. `run` starts the jobs,
-minds signals and the watchdog, and returns the exit code: 0 fine, 3 drained but incomplete.
+minds signals and the watchdog, and returns the exit code: 0 fine, 3 drained but incomplete. SIGHUP is a reload:
+`agent/reload` reads the configuration anew and changes what is other in it.
 
     log files ──> logs ───┐
     /proc, StatsD ──> metrics ──┼──> AWS          notices ──> drain ──> receipt ──> the hook's answer
@@ -13,9 +14,9 @@ from __future__ import annotations
 import os
 import random
 import signal
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
 
@@ -27,14 +28,16 @@ from agent.drain.notice import Notice
 from agent.drain.notices.shutdown import system_is_stopping
 from agent.drain.receipt import rfc3339
 from agent.engine.clock import Clock
-from agent.engine.control import SOCKET_NAME, BadRequest, ControlServer
+from agent.engine.control import SOCKET_NAME, BadRequest
+from agent.engine.crew import Crew
+from agent.engine.doors import Doors
 from agent.engine.events import Events
 from agent.engine.footprint import settle
-from agent.engine.job import Debt, Job
+from agent.engine.job import Debt
 from agent.engine.notify import ServiceNotifier
 from agent.engine.state import StateDirectory
-from agent.engine.status_server import StatusServer
-from agent.engine.workers import WorkerThread
+from agent.engine.workers import LINGER, WorkerThread
+from agent.reload.worker import Maker, Reload, Running
 
 STATUS_SCHEMA = 1
 EXIT_FINE, EXIT_FAILED, EXIT_INCOMPLETE, EXIT_IMPATIENT = 0, 1, 3, 130
@@ -58,10 +61,12 @@ class Parts:
     events: Events
     state: StateDirectory
     aws: Aws
-    jobs: Sequence[Job]
+    crew: Crew  # the jobs
     machine: Machine
     threads: Sequence[WorkerThread]  # of the drain: machine, notices, heartbeat
     notifier: ServiceNotifier
+    maker: Maker  # of what a reload replaces
+    reread: Callable[[], Config]  # the configuration as its files say now
     is_shutdown: Callable[[], bool] = field(default=system_is_stopping)
 
 
@@ -71,17 +76,14 @@ class Daemon:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._state = "starting"
-        self._signalled = threading.Event()
         self._stop_asked = False
-        control = ControlServer(
-            os.path.join(parts.config.agent.run_dir, SOCKET_NAME),
-            {"status": lambda _request: self.status(), "drain": self._on_drain},
-            parts.events,
-        )
-        self._servers: list[ControlServer | StatusServer] = [control]
-        if parts.config.agent.status_address is not None:
-            self._servers.append(StatusServer(parts.config.agent.status_address, self.status, parts.events))
-        self._server_threads = [WorkerThread(each.name, [each], parts.clock, parts.events) for each in self._servers]
+        self._signals: SimpleQueue[int] = SimpleQueue()  # its `put` may interrupt its `get`, as a handler does
+        self._doors = self._make_doors(parts.config)
+        running = Running(parts.reread, parts.maker, parts.machine, parts.crew, self._doors, parts.notifier)
+        self._reload = Reload(parts.config, running, parts.clock, parts.events)
+        thread = WorkerThread(self._reload.name, [self._reload], parts.clock, parts.events, linger=LINGER)
+        self._reload.wake = thread.wake
+        self._threads = [*parts.threads, thread]
         self._intake_open = False
         self._busy = False
 
@@ -101,11 +103,11 @@ class Daemon:
         try:
             self._start()
             while not self._stop_asked:
-                self._signalled.wait(self._tick())
-                self._signalled.clear()
+                if self._next_signal(self._tick()) == signal.SIGHUP:
+                    self._reload.ask()
             return self._end()
         finally:
-            self._close_servers()
+            self._doors.shut()
             self._parts.aws.close()
             self._parts.state.close()
 
@@ -113,9 +115,6 @@ class Daemon:
         """What `outlive status --json` prints."""
         parts = self._parts
         debt = self.debt()
-        jobs: dict[str, Any] = dict(_EMPTY_STATUS)
-        for job in parts.jobs:
-            jobs.update(job.status())
         stuck = self._stuck()
         return {
             "schema": STATUS_SCHEMA,
@@ -126,14 +125,16 @@ class Daemon:
             "stuck": stuck,
             "time": rfc3339(parts.clock.time()),
             "debt": {"bytes": debt.bytes, "items": debt.items, "seconds": debt.seconds},
-            **jobs,
+            **_EMPTY_STATUS,
+            **parts.crew.status(),
             "counters": parts.events.counters(),
             "drain": parts.machine.status(),
+            "reload": self._reload.status(),
         }
 
     def debt(self) -> Debt:
         """What is not yet safe, of all jobs."""
-        return sum((job.debt() for job in self._parts.jobs), start=Debt(seconds=0.0))
+        return self._parts.crew.debt()
 
     # -- its life
 
@@ -142,10 +143,10 @@ class Daemon:
         resumed = parts.machine.restore()
         self._intake_open = not (resumed and parts.machine.finished.is_set())
         if self._intake_open:
-            for job in parts.jobs:
-                job.start()
-        for thread in (*parts.threads, *self._server_threads):
+            parts.crew.start()
+        for thread in self._threads:
             thread.start()
+        self._doors.open()
         self._state = "running"
         parts.events.say(
             "info",
@@ -153,7 +154,7 @@ class Daemon:
             version=__version__,
             instance_id=parts.instance_id,
             region=parts.aws.region,
-            jobs=[job.name for job in parts.jobs],
+            jobs=[job.name for job in parts.crew],
         )
         settle()
         parts.notifier.ready()
@@ -180,17 +181,18 @@ class Daemon:
     def _end(self) -> int:
         """After SIGTERM: drain if the system goes down, else flush a little; the exit code."""
         parts = self._parts
-        drain = parts.config.drain
+        self._end_reload()
+        drain = self._reload.config.drain
         if drain is not None and drain.triggers.shutdown and parts.is_shutdown():
             self._drain_for_shutdown(drain.shutdown_timeout)
         parts.notifier.stopping()
         self._state = "stopping"
         record = parts.machine.record
         clean = self._stop_jobs()
-        self._close_servers()
-        for thread in (*parts.threads, *self._server_threads):
+        self._doors.end()
+        for thread in self._threads:
             thread.stop()
-        for thread in (*parts.threads, *self._server_threads):
+        for thread in self._threads:
             thread.join(1.0)
         parts.events.say("info", "stopped", clean=clean)
         incomplete = record is not None and parts.machine.finished.is_set() and record.outcome == "incomplete"
@@ -208,29 +210,42 @@ class Daemon:
     def _stop_jobs(self) -> bool:
         if not self._intake_open:
             return True
-        deadline = self._parts.clock.monotonic() + self._parts.config.agent.stop_timeout
-        stoppers = [_Stopper(job, deadline) for job in self._parts.jobs]
-        for stopper in stoppers:
-            stopper.start()
-        for stopper in stoppers:
-            stopper.join(max(0.1, deadline - self._parts.clock.monotonic() + 1.0))
-        return all(stopper.clean for stopper in stoppers)
+        deadline = self._parts.clock.monotonic() + self._reload.config.agent.stop_timeout
+        return self._parts.crew.stop(deadline)
 
-    def _close_servers(self) -> None:
-        for server in self._servers:
-            server.close()
+    def _end_reload(self) -> None:
+        """Let the one that is being applied come to its end: what it replaces is stopped half way else."""
+        self._reload.close()
+        while not self._reload.wait(1.0):
+            self._tick()
+
+    def _make_doors(self, config: Config) -> Doors:
+        handlers = {"status": lambda _: self.status(), "drain": self._on_drain, "reload": self._on_reload}
+        path = os.path.join(config.agent.run_dir, SOCKET_NAME)
+        parts = self._parts
+        return Doors(path, handlers, config.agent.status_address, self.status, parts.clock, parts.events)
 
     def _install_signals(self) -> None:
+        """SIGHUP may have come before: `outlive run` keeps it waiting from its first moment on."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop_signal)
+        signal.signal(signal.SIGHUP, lambda number, _frame: self._signals.put(number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
-    def _on_stop_signal(self, _number: int, _frame: FrameType | None) -> None:
+    def _next_signal(self, seconds: float) -> int | None:
+        """The signal that comes within so many seconds."""
+        try:
+            return self._signals.get(timeout=seconds)
+        except Empty:
+            return None
+
+    def _on_stop_signal(self, number: int, _frame: FrameType | None) -> None:
         """The first asks to stop; a second one ends everything at once."""
         if self._stop_asked:
             os._exit(EXIT_IMPATIENT)
         self._stop_asked = True
-        self._signalled.set()
+        self._signals.put(number)
 
     # -- what it is asked
 
@@ -246,6 +261,15 @@ class Daemon:
         self._parts.machine.notice(Notice("operator", now, deadline, str(request.get("reason", ""))[:500]))
         return {"drain": self._parts.machine.status()}
 
+    def _on_reload(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The control command `reload`: begins one; with the number of one, says what became of it."""
+        number = request.get("number")
+        if number is None:
+            number = self._reload.ask()
+        if not isinstance(number, int):
+            raise BadRequest("number must be that of a reload")
+        return {"reload": self._reload.outcome(number).document()}
+
     def _present_state(self) -> str:
         record = self._parts.machine.record
         if record is None:
@@ -259,21 +283,8 @@ class Daemon:
         now = self._parts.clock.monotonic()
         threads = [*self._parts.threads]
         if self._intake_open:
-            threads += [thread for job in self._parts.jobs for thread in job.threads]
+            threads += self._parts.crew.threads()
         return [thread.name for thread in threads if thread.stuck_for(now) > _STUCK_SECONDS]
-
-
-class _Stopper(threading.Thread):
-    """Stops one job, beside the others: each has the whole time."""
-
-    def __init__(self, job: Job, deadline: float) -> None:
-        super().__init__(name=f"stop-{job.name}", daemon=True)
-        self._job = job
-        self._deadline = deadline
-        self.clean = False
-
-    def run(self) -> None:
-        self.clean = self._job.stop(self._deadline)
 
 
 def seeded() -> random.Random:

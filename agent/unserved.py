@@ -27,8 +27,6 @@ def _logs(config: Config) -> Iterator[str]:
     for index, entry in enumerate(config.logs.files):
         for name in _unserved_of_file(entry):
             yield f"logs.files[{index}].{name}"
-    if config.logs.journald:
-        yield "logs.journald"
 
 
 def _unserved_of_file(entry: LogFile) -> Iterator[str]:

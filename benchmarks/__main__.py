@@ -8,8 +8,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import idle, logs, start
+from benchmarks import distance, idle, latency, logs, scale, spread, start
 from benchmarks.figures import Figure
+
+_PARTS = ("logs", "idle", "start", "latency", "distance", "spread", "scale")
+_LATENCY_SECONDS = 15.0  # of writing; more shows nothing new
 
 
 def main() -> None:
@@ -20,6 +23,10 @@ def main() -> None:
         "logs": lambda folder: logs.measure(folder, options.size * 1_000_000),
         "idle": lambda folder: idle.measure(folder, options.seconds),
         "start": start.measure,
+        "latency": lambda folder: latency.measure(folder, min(options.seconds, _LATENCY_SECONDS)),
+        "distance": lambda folder: distance.measure(folder, options.size * 1_000_000),
+        "spread": lambda folder: spread.measure(folder, options.size * 1_000_000),
+        "scale": lambda folder: scale.measure(folder, options.seconds),
     }
     missed = 0
     for name in options.parts or parts:
@@ -32,11 +39,11 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
-    parser.add_argument(
-        "parts", nargs="*", metavar="NAME", choices=["logs", "idle", "start", []], help="logs, idle, start"
-    )
+    parser.add_argument("parts", nargs="*", metavar="NAME", choices=[*_PARTS, []], help=", ".join(_PARTS))
     parser.add_argument("--size", type=int, default=1000, help="MB of log to ship (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=30.0, help="to watch the idle agent (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="to watch an idle agent, or to write to it (default: %(default)s)"
+    )
     return parser.parse_args()
 
 

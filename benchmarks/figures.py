@@ -29,4 +29,4 @@ class Figure:
         if self.at_least is not None:
             demand = f"at least {self.at_least:g}"
         mark = {True: "ok", False: "MISSED", None: ""}[self.reached]
-        return f"{self.name:<58} {self.value:>9.2f} {self.unit:<9} {demand:<15} {mark}"
+        return f"{self.name:<62} {self.value:>9.2f} {self.unit:<9} {demand:<15} {mark}"

@@ -1,20 +1,23 @@
-"""The real agent as a process, and what the kernel says of it."""
+"""The real agent as a process, what it is measured against, and what the kernel says of it."""
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from agent.engine.control import SOCKET_NAME, ControlError, ask
 
-_TICK = os.sysconf("SC_CLK_TCK")
 _HERE = Path(__file__).parent
+_LOOK_SECONDS = 0.05  # between two questions to the sink; the agent is not asked while it is measured
 
 
 class Sink:
@@ -26,13 +29,21 @@ class Sink:
         assert self._process.stdout is not None
         self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
 
-    def stats(self) -> tuple[int, int, int, float]:
-        """Batches, bytes of bodies, events (if it counts), time of the first batch."""
-        import urllib.request
+    def stats(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.url}/stats", timeout=60) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
 
-        with urllib.request.urlopen(f"{self.url}/stats", timeout=10) as answer:
-            batches, size, events, first = answer.read().split()
-        return int(batches), int(size), int(events), float(first)
+    def wait_for(self, events: int, timeout: float, meanwhile: Callable[[dict[str, Any]], object] = bool) -> bool:
+        """Whether so many events arrived in time; `meanwhile` is called with each look at the figures."""
+        until = time.monotonic() + timeout
+        while time.monotonic() < until:
+            stats = self.stats()
+            meanwhile(stats)
+            if stats["events"] >= events:
+                return True
+            time.sleep(_LOOK_SECONDS)
+        return False
 
     def close(self) -> None:
         self._process.kill()
@@ -53,8 +64,6 @@ class StandinProcess:
         self.keys = {name: value for name, value in about["environment"].items() if "KEY" in name}
 
     def make_bucket(self, name: str) -> None:
-        import urllib.request
-
         urllib.request.urlopen(
             f"{self.url}/_standin/buckets", json.dumps({"name": name}).encode(), timeout=10
         ).close()
@@ -67,20 +76,27 @@ class StandinProcess:
 
 
 class Agent:
-    """`outlive run` with a configuration, against an endpoint."""
+    """`outlive run` with a configuration, against an endpoint; the same folder again is the same agent restarted."""
 
-    def __init__(self, folder: Path, url: str, configuration: str, **keys: str) -> None:
+    def __init__(
+        self, folder: Path, url: str, configuration: str, *, descriptors: int | None = None, **keys: str
+    ) -> None:
+        """`descriptors`: the soft limit of open files, where it is not to be this process's."""
+        folder.mkdir(parents=True, exist_ok=True)
         self.run_dir = folder / "run"
         path = folder / "outlive.yaml"
-        own = f"state_dir: {folder}/state, run_dir: {self.run_dir}, instance_id: i-bench, log_level: warning"
+        own = f"state_dir: '{folder}/state', run_dir: '{self.run_dir}', instance_id: i-bench, log_level: error"
         path.write_text(f"agent: {{{own}}}\naws: {{region: eu-west-1}}\n{configuration}")
         environment = {
             **os.environ, "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench",
             "AWS_EC2_METADATA_DISABLED": "true", **keys,
         }  # fmt: skip
-        self.started = time.time()
         command = [sys.executable, "-m", "agent.cli", "run", "-c", str(path)]
+        if descriptors is not None:
+            command = ["sh", "-c", f'ulimit -Sn {descriptors}; exec "$@"', "sh", *command]
+        self.started = time.time()
         self._process = subprocess.Popen(command, env=environment)
+        self._clock = _cpu_clock(self._process.pid)
 
     @property
     def pid(self) -> int:
@@ -93,9 +109,9 @@ class Agent:
             return None
 
     def cpu(self) -> float:
-        """CPU seconds, user and system, of all its threads so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / _TICK
+        """CPU seconds, user and system, of all its threads so far. Raises AssertionError if it has ended."""
+        assert self._process.poll() is None, "the agent has ended by itself"
+        return time.clock_gettime(self._clock)
 
     def memory(self) -> tuple[float, float]:
         """RSS now and at its peak, in MB."""
@@ -105,8 +121,11 @@ class Agent:
     def threads(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/task"))
 
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
     def wait_until_shipped(self, timeout: float) -> None:
-        """Until every byte of every log file is acknowledged."""
+        """Until every byte of every log file is acknowledged, as the agent itself says."""
         until = time.monotonic() + timeout
         while time.monotonic() < until:
             status = self.status()
@@ -122,3 +141,12 @@ class Agent:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _cpu_clock(pid: int) -> int:
+    """The clock that runs while the process does: clock_getcpuclockid(3), exact where /proc counts in ticks."""
+    clock = ctypes.c_int()
+    error = ctypes.CDLL(None).clock_getcpuclockid(pid, ctypes.byref(clock))
+    if error:
+        raise OSError(error, os.strerror(error))
+    return clock.value

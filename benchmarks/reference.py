@@ -1,6 +1,7 @@
 """The reference: read, split, JSON, SHA-256, POST, and nothing else; what any shipper in Python has to do at least.
 
-`python reference.py FILE URL` sends the file to the sink in full batches and prints nothing.
+`python reference.py FILE URL` sends the file to the sink in full batches and prints the CPU seconds and the seconds
+that it took, without its start.
 """
 
 from __future__ import annotations
@@ -15,12 +16,18 @@ import orjson
 
 _CHUNK = 64 << 10
 _BATCH = 1_048_576
+_EVENTS = 10_000
 _OVERHEAD = 26
 
 
 def main() -> None:
     path, url = sys.argv[1:]
-    connection = http.client.HTTPConnection(urlsplit(url).netloc)
+    cpu, began = time.process_time(), time.monotonic()
+    ship(path, http.client.HTTPConnection(urlsplit(url).netloc))
+    print(time.process_time() - cpu, time.monotonic() - began)
+
+
+def ship(path: str, connection: http.client.HTTPConnection) -> None:
     events: list[dict[str, object]] = []
     size, rest = 0, b""
     with open(path, "rb", buffering=0) as file:
@@ -29,7 +36,7 @@ def main() -> None:
             rest = lines.pop()
             stamp = int(time.time() * 1000)
             for line in lines:
-                if size + len(line) + _OVERHEAD > _BATCH:
+                if size + len(line) + _OVERHEAD > _BATCH or len(events) == _EVENTS:
                     send(connection, events)
                     events, size = [], 0
                 events.append({"timestamp": stamp, "message": line.decode()})

@@ -38,7 +38,7 @@ def _first_event(folder: Path) -> float:
     )
     try:
         agent.wait_until_shipped(30)
-        return sink.stats()[3] - agent.started
+        return float(sink.stats()["first"]) - agent.started
     finally:
         agent.close()
         sink.close()

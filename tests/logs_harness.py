@@ -35,8 +35,9 @@ from agent.logs.cursors import Cursors
 from agent.logs.deliver import Dispatcher, Sender
 from agent.logs.destination import Destinations, GroupWish
 from agent.logs.discover import Patterns
-from agent.logs.input import Input, Limits
+from agent.logs.input import Input
 from agent.logs.reader import Reader
+from agent.logs.room import Limits, Room
 from agent.logs.tail import Route, TailedFile
 
 NOBODY = 65534  # a user without rights
@@ -221,6 +222,7 @@ class Entry:
     flush: float = 5.0
     quiet: float = 5.0
     from_end: bool = False
+    delete: bool = False
     rules: EventRules | None = None
     wish: GroupWish = field(default_factory=GroupWish)
 
@@ -254,6 +256,7 @@ class Rig:
         senders: int = 1,
         linger: float = 60.0,
         max_open: int = 1024,
+        max_deleted: int = 1 << 30,
         tick: float = 0.0,
         clock: FakeClock | None = None,
         logs: FakeLogs | None = None,
@@ -269,7 +272,7 @@ class Rig:
         self._state = home / "state.db"
         self._senders = senders
         self._tick = tick
-        self._limits = Limits(linger, max_open)
+        self._limits = Limits(linger, max_open, max_deleted)
         self._random = random.Random(seed)
         self._due: dict[str, float | None] = {}
         self._busy: set[str] = set()  # in a step that lets time pass
@@ -281,8 +284,9 @@ class Rig:
         self.database = Database(str(self._state))
         self.cursors = Cursors(self.database, self.clock, self.events)
         self.dispatcher = Dispatcher(self.clock, self._random)
+        self.room = Room(self._limits)
         self.inputs = [self._input(entry) for entry in self.entries]
-        self.reader = Reader(self.inputs, self.clock)
+        self.reader = Reader(self.inputs, self.clock, self.room)
         destinations = Destinations(self.logs, self.clock, self.events)
         self.senders = [self._sender(number, destinations) for number in range(self._senders)]
         self._busy.clear()
@@ -293,9 +297,7 @@ class Rig:
         for file in self.files:
             if file.descriptor >= 0:
                 os.close(file.descriptor)
-        for input_ in self.inputs:
-            input_.files.clear()
-            input_.rotated.clear()
+                file.descriptor = -1
         self.database.close()
 
     def stop(self) -> None:
@@ -393,12 +395,13 @@ class Rig:
         return Input(
             entry.patterns(self.folder),
             entry.route(),
-            self._limits,
+            self.room,
             self.cursors,
             self.dispatcher,
             self.events,
+            folder=str(self._state.parent),
             from_end=entry.from_end,
-            opened=lambda: sum(len(each.files) + len(each.rotated) for each in self.inputs),
+            delete=entry.delete,
         )
 
     def _sender(self, number: int, destinations: Destinations) -> Sender:

@@ -74,10 +74,12 @@ def test_saving_again_replaces_and_each_cursor_has_a_row_of_its_own(
 
 
 def test_an_entry_begins_once(cursors: Cursors, database: Database, clock: FakeClock) -> None:
-    assert cursors.begin("entry")
-    assert not cursors.begin("entry")
-    assert not open_cursors(database, clock).begin("entry")
-    assert cursors.begin("another")
+    assert cursors.is_new("entry")
+    assert open_cursors(database, clock).is_new("entry")  # the first look was not finished
+    cursors.began("entry")
+    assert not cursors.is_new("entry")
+    assert not open_cursors(database, clock).is_new("entry")
+    assert cursors.is_new("another")
 
 
 def test_a_cursor_is_claimed_by_one_input_only(cursors: Cursors) -> None:
@@ -91,11 +93,20 @@ def test_what_ended_is_forgotten_after_two_weeks_and_what_did_not_is_kept_for_a_
     cursors: Cursors, database: Database, clock: FakeClock
 ) -> None:
     cursors.save("scope", [one("/ended", ended=True), one("/idle")])
-    kept = []
+    kept, busy = [], one("/busy")
     for days in (13, 2, 350, 40):
         clock.advance(days * DAY)
+        cursors.save("scope", [busy])
         kept.append([cursor.path for cursor in open_cursors(database, clock).load("scope")])
-    assert kept == [["/ended", "/idle"], ["/idle"], ["/idle"], []]
+    assert kept == [["/ended", "/idle", "/busy"], ["/idle", "/busy"], ["/idle", "/busy"], ["/busy"]]
+
+
+def test_a_machine_that_was_off_for_years_or_whose_clock_is_wrong_forgets_nothing(
+    cursors: Cursors, database: Database, clock: FakeClock
+) -> None:
+    cursors.save("scope", [one("/ended", ended=True), one("/idle")])
+    clock.advance(3000 * DAY)
+    assert len(open_cursors(database, clock).load("scope")) == 2
 
 
 def test_ids_do_not_clash_when_the_table_could_not_be_asked_at_start(tmp_path: Path, clock: FakeClock) -> None:

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 from logs_harness import Entry, Rig, append, check, lines, no_descriptors, rigs, unprivileged
 
+from agent.aws.errors import Transient
+
 Make = Callable[..., Rig]
+
+DOWN = Transient("PutLogEvents", "ServiceUnavailableException", "later", 503)
 
 
 @pytest.fixture
@@ -199,20 +203,24 @@ def test_truncation_while_there_is_no_descriptor_left_goes_on(make: Make) -> Non
     check([*lines(10), "new", "more"], rig.logs.messages())
 
 
-def test_more_files_than_may_be_open_are_named_and_read_when_there_is_room(make: Make) -> None:
+def test_more_files_than_may_be_open_take_turns(make: Make) -> None:
     rig = make(Entry("*.log"), max_open=5)
+    rig.logs.down = DOWN
     for number in range(8):
         rig.write(f"{number}.log", lines(10, 10 * number))
     rig.run(10)
     assert len(rig.files) == 5
-    assert len(rig.input.unreadable) == 3
-    assert all("max_open_files" in trouble.error for trouble in rig.input.unreadable.values())
-    assert "max_open_files" in rig.said.fields("log_unreadable")[0]["hint"]
-    for file in rig.files[:3]:
-        Path(file.path).unlink()
-    rig.run(200)
+    assert len(rig.input.waiting) == 3
+    assert rig.said.fields("logs_wait_to_be_opened") == [{"files": 3}]
+    rig.logs.down = None
+    rig.run(60)
     check(lines(80), rig.logs.messages())
-    assert rig.input.unreadable == {}
+    assert not rig.input.waiting
+    assert len(rig.files) == 5
+    for number in range(8):
+        rig.write(f"{number}.log", lines(10, 1000 + 10 * number))
+    rig.run(60)
+    check(lines(80) + lines(80, 1000), rig.logs.messages())
 
 
 # one file's trouble is its own
@@ -234,7 +242,7 @@ def test_a_file_that_fails_while_it_is_read_stops_no_other(make: Make) -> None:
     break_reading(rig, "bad.log")
     for name in ("bad.log", "good.log"):
         rig.write(name, lines(10, 10, word=name))
-    rig.run(30)
+    rig.run(8)
     check(lines(10, word="bad.log") + lines(20, word="good.log"), rig.logs.messages())
     (bad,) = (file for file in rig.files if file.error is not None)
     assert (bad.path, bad.error) == (str(rig.path("bad.log")), "Bad file descriptor")

@@ -13,13 +13,15 @@ import pytest
 from conftest import Said
 from logs_harness import FakeLogs, append, check, lines, unprivileged
 
-from agent.aws.errors import Unreachable
+from agent.aws.errors import Transient, Unreachable
 from agent.config.sections.logs import Logs
 from agent.engine.clock import FakeClock
 from agent.engine.database import Database
 from agent.engine.events import Events
 from agent.engine.job import Proofs
 from agent.logs.job import LogsJob
+
+DOWN = Transient("PutLogEvents", "ServiceUnavailableException", "later", 503)
 
 
 class HookedClock(FakeClock):
@@ -222,13 +224,18 @@ def test_a_directory_that_can_not_be_read_is_a_gap() -> None:
         bench.close()
 
 
-def test_files_over_the_budget_are_gaps(tmp_path: Path) -> None:
+def test_files_over_the_budget_are_gaps_until_others_are_acknowledged(tmp_path: Path) -> None:
     bench = Bench(tmp_path, max_open_files=1)
     for name in ("a.log", "b.log"):
         append(tmp_path / name, lines(10))
+    bench.logs.down = DOWN
     proofs = bench.drain()
     assert not proofs.settled
-    assert [(gap.item, gap.bytes) for gap in proofs.gaps] == [(str(tmp_path / "b.log"), 120)]
+    assert [(gap.item, gap.bytes) for gap in proofs.gaps if gap.item.endswith("b.log")] == [
+        (str(tmp_path / "b.log"), 120)
+    ]
+    bench.logs.down = None
+    assert bench.drain(seconds=30).settled
     bench.close()
 
 
@@ -271,7 +278,7 @@ def test_files_may_come_and_go_while_others_look_at_them(bench: Bench) -> None:
     for file in input_:
         seen += 1
         if input_.files.get(file.path) is file:
-            input_._detach(file, 0.0)
+            input_._following.detach(file, 0.0)
     assert seen == 10
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(options: argparse.Namespace) -> int:
     shrink()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # a reload: it waits until the daemon can do it
     config = load_or_explain(options.config)
     if config is None:
         return EXIT_CONFIGURATION
@@ -34,10 +36,10 @@ def run(options: argparse.Namespace) -> int:
     if missing:
         _say(f"{options.config} uses what this version can't do yet: {', '.join(missing)}. Take it out to run.")
         return EXIT_CONFIGURATION
-    return _run(config)
+    return _run(config, os.path.abspath(options.config))
 
 
-def _run(config: Config) -> int:
+def _run(config: Config, path: str) -> int:
     from agent.aws.errors import AwsError
     from agent.config.errors import ConfigError
     from agent.engine.control import ControlError
@@ -45,7 +47,7 @@ def _run(config: Config) -> int:
     from agent.surroundings import Interrupted, SurroundingsError
 
     try:
-        daemon = _assemble(config)
+        daemon = _assemble(config, path)
     except SurroundingsError as error:
         _say(str(error))
         return EXIT_CONFIGURATION
@@ -61,33 +63,38 @@ def _run(config: Config) -> int:
     return daemon.run()
 
 
-def _assemble(config: Config) -> Daemon:
-    """Find out where we are, fill in the placeholders, make the parts."""
+def _assemble(config: Config, path: str) -> Daemon:
+    """Find out where we are, fill in the placeholders, make the parts; `path` is read again by reloads."""
     from agent.aws.metadata import Metadata
     from agent.aws.session import Aws
     from agent.config.placeholders import needed, resolve
     from agent.daemon import Daemon
     from agent.engine.clock import SystemClock
-    from agent.engine.events import Events, make_logger
+    from agent.engine.events import Events
+    from agent.engine.voice import Voice
+    from agent.reload.reread import FACT_SECONDS, Reread
     from agent.surroundings import find_place, gather_patiently
 
     clock = SystemClock()
-    events = Events(make_logger(config.agent.log_level), clock)
+    voice = Voice(config.agent.log_level)
+    events = Events(voice, clock)
     metadata = Metadata(clock)
     wait = _wait_or_stop()
     place = find_place(config, metadata, events, wait)
     aws = Aws(place.region, clock).as_role(config.aws.role_arn, config.aws.external_id)
-    facts = gather_patiently(config, place, needed(config), metadata, aws, events, wait)
+    names = needed(config)
+    facts = gather_patiently(config, place, names, metadata, aws, events, wait)
     resolved = resolve(config, facts)
-    return Daemon.assemble(resolved, place=place, metadata=metadata, aws=aws, clock=clock, events=events)
+    reread = Reread(path, place, metadata, aws, (names, facts), FACT_SECONDS)
+    return Daemon.assemble(
+        resolved, place=place, metadata=metadata, aws=aws, clock=clock, events=events, voice=voice, reread=reread
+    )
 
 
 class _wait_or_stop:  # noqa: N801 - used as a function
     """Waits for some seconds; True once SIGTERM or SIGINT has come."""
 
     def __init__(self) -> None:
-        import signal
-
         self._asked = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._asked.set())

@@ -11,8 +11,9 @@ from __future__ import annotations
 import random
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 from agent.aws.autoscaling import Hook, Result
@@ -34,6 +35,10 @@ _ANSWER_SECONDS = 300.0  # after that, for the hook to take its answer
 _HOOKED = ("auto-scaling", "spot")  # reasons with which a hook may be waiting for an answer
 
 
+class DrainUnderWay(Exception):
+    """What a drain goes by can't be changed once it was noticed: wait for its end and restart, or let it be."""
+
+
 class ReceiptStore(Protocol):
     """Where receipts go beside the local disk."""
 
@@ -46,7 +51,7 @@ class Tools:
     """What the machine works with."""
 
     journal: Journal
-    jobs: Sequence[Job]
+    jobs: Iterable[Job]  # they may change between two drains, never within one
     finder: HookFinder
     heartbeat: Heartbeat
     answer: Answer
@@ -79,6 +84,7 @@ class Machine:
         self._document: dict[str, Any] = {}
         self._backoff = Backoff(base=0.5, cap=5.0, random=tools.rng)
         self._give_up_receipt = 0.0
+        self._held = False
         self.finished = threading.Event()
         self.wake: Callable[[], None] = lambda: None
 
@@ -114,6 +120,34 @@ class Machine:
         self.wake()
         return record
 
+    def check_idle(self) -> None:
+        """Raises DrainUnderWay where one is, or was."""
+        record = self._record
+        if record is not None:
+            what = "this instance is drained" if record.phase is Phase.DONE else "a drain is under way"
+            raise DrainUnderWay(f"{what} (drain {record.drain_id})")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """In here no drain does anything, for the jobs change; one that is noticed goes on after it.
+
+        Raises DrainUnderWay.
+        """
+        with self._lock:
+            self.check_idle()
+            self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            self.wake()
+
+    def rearm(self, config: Drain, finder: HookFinder, store: ReceiptStore | None) -> None:
+        """Go by these from the next drain on; to be called while it is held."""
+        with self._lock:
+            self._config = config
+            self._tools = replace(self._tools, finder=finder, store=store)
+
     def status(self) -> dict[str, Any] | None:
         """For `status --json`."""
         record = self._record
@@ -133,7 +167,7 @@ class Machine:
 
     def step(self, now: float) -> float | None:
         record = self._record
-        if record is None or record.phase is Phase.DONE:
+        if record is None or record.phase is Phase.DONE or self._held:
             return None
         self._seek_hook(record, now)
         act = {

@@ -15,17 +15,20 @@ class Watcher:
     name = "notices"
 
     def __init__(self, sources: Sequence[NoticeSource], machine: Machine, clock: Clock) -> None:
-        self._due: list[tuple[NoticeSource, float]] = [(source, 0.0) for source in sources]
         self._machine = machine
         self._clock = clock
+        self.watch(sources)
+
+    def watch(self, sources: Sequence[NoticeSource]) -> None:
+        """Ask these from the next step on. Safe from any thread."""
+        self._due: list[tuple[NoticeSource, float]] = [(source, 0.0) for source in sources]
 
     def step(self, now: float) -> float | None:
-        if not self._due:
-            return None
-        for index, (source, due) in enumerate(self._due):
+        watched = self._due  # another list may take its place meanwhile
+        for index, (source, due) in enumerate(watched):
             if now >= due:
                 notice = source.look(self._clock.time())
                 if notice is not None:
                     self._machine.notice(notice)
-                self._due[index] = (source, self._clock.monotonic() + source.interval)
-        return min(due for _source, due in self._due)
+                watched[index] = (source, self._clock.monotonic() + source.interval)
+        return min((due for _source, due in watched), default=None)

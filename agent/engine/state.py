@@ -52,7 +52,7 @@ class StateDirectory:
         self._in_memory = not durable  # all of it
         self._events = events
         self._lock = lock
-        self._databases: list[Database] = []
+        self._databases: dict[str, Database] = {}
 
     @classmethod
     def open(cls, path: str, instance_id: str, clock: Clock, events: Events) -> StateDirectory:
@@ -71,17 +71,17 @@ class StateDirectory:
         return state
 
     def database(self, name: str) -> Database:
-        """The database `name` of this directory; a damaged one is set aside, said, and begun afresh."""
-        database = self._open_database(name)
-        self._databases.append(database)
-        return database
+        """The database `name` of this directory, opened once; a damaged one is set aside, said, and begun afresh."""
+        if name not in self._databases:
+            self._databases[name] = self._open_database(name)
+        return self._databases[name]
 
     def file(self, *parts: str) -> str:
         """The path of a file or folder in this directory."""
         return os.path.join(self.path, *parts)
 
     def close(self) -> None:
-        for database in self._databases:
+        for database in self._databases.values():
             database.close()
         if self._lock is not None:
             os.close(self._lock)

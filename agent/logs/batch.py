@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, repeat
+from operator import add, le
 
 import orjson
 
@@ -16,18 +17,29 @@ _FULL_BYTES = 2048  # room left below which a batch counts as full: hardly a lin
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A block of events and their time, in ms since the epoch: each has its own if the block is stamped."""
+    """A block of events and their times, in ms since the epoch: one, or if the block is stamped, each has its own."""
 
-    timestamp: int
     block: Block
+    lowest: int
+    highest: int
+
+    @classmethod
+    def of(cls, block: Block, timestamp: int) -> Timed:
+        """`timestamp` is the time of the events if the block does not say it."""
+        if block.stamps:
+            return cls(block, min(block.stamps), max(block.stamps))
+        timestamp = timestamp if block.stamp is None else block.stamp
+        return cls(block, timestamp, timestamp)
 
     @property
-    def lowest(self) -> int:
-        return min(self.block.stamps) if self.block.stamps else self.timestamp
+    def stamps(self) -> Sequence[int]:
+        """The time of each event."""
+        return self.block.stamps or (self.lowest,) * self.block.count
 
     @property
-    def highest(self) -> int:
-        return max(self.block.stamps) if self.block.stamps else self.timestamp
+    def in_order(self) -> bool:
+        stamps = self.block.stamps
+        return stamps is None or all(map(le, stamps, islice(stamps, 1, None)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +86,10 @@ class BatchBuilder:
         self.guard = b""
         self.lowest: int | None = None  # times of events, ms since the epoch
         self.highest: int | None = None
+        self.counts: tuple[int, ...] | None = None  # of what the blocks count, the sums
         self._size = 0
         self._pieces: list[Timed] = []
+        self._in_order = True
 
     @property
     def room(self) -> int:
@@ -102,23 +116,26 @@ class BatchBuilder:
         return self.highest <= timestamp < self.lowest + LOG_BATCH_SPAN_MS
 
     def add(self, timestamp: int, block: Block) -> None:
-        """Take a block; `timestamp` is that of its events if it is not stamped."""
+        """Take a block; `timestamp` is that of its events if the block does not say it."""
         self.end = block.end
         self.guard = block.guard
+        if block.counts:
+            self.counts = tuple(map(add, self.counts or repeat(0), block.counts))
         if block.count:
-            piece = Timed(timestamp, block)
-            self.events += block.count
-            self._size += block.size
-            self._pieces.append(piece)
-            self.lowest = piece.lowest if self.lowest is None else min(self.lowest, piece.lowest)
-            self.highest = piece.highest if self.highest is None else max(self.highest, piece.highest)
+            self._add(Timed.of(block, timestamp))
 
     def pieces(self) -> tuple[Timed, ...]:
         """In the order that PutLogEvents demands; events of one time keep that of the file."""
-        stamps = [stamp for piece in self._pieces for stamp in piece.block.stamps or ()]
-        if all(earlier <= later for earlier, later in pairwise(stamps)):
-            return tuple(self._pieces)
-        return (_sorted(self._pieces),)
+        return tuple(self._pieces) if self._in_order else (_sorted(self._pieces),)
+
+    def _add(self, piece: Timed) -> None:
+        self.events += piece.block.count
+        self._size += piece.block.size
+        self._pieces.append(piece)
+        later = self.highest is None or self.highest <= piece.lowest
+        self._in_order = self._in_order and later and piece.in_order
+        self.lowest = piece.lowest if self.lowest is None else min(self.lowest, piece.lowest)
+        self.highest = piece.highest if self.highest is None else max(self.highest, piece.highest)
 
 
 def first_timestamp(pieces: Sequence[Timed]) -> int:
@@ -130,9 +147,9 @@ def last_timestamp(pieces: Sequence[Timed]) -> int:
 
 
 def _sorted(pieces: Sequence[Timed]) -> Timed:
-    """All events of stamped blocks as one block, by their time."""
+    """All events as one block, by their time."""
     messages = [message for piece in pieces for message in piece.block.messages()]
-    stamps = [stamp for piece in pieces for stamp in piece.block.stamps or ()]
+    stamps = [stamp for piece in pieces for stamp in piece.stamps]
     order = sorted(range(len(stamps)), key=stamps.__getitem__)
     texts = [messages[index] for index in order]
     text, separator = joined(texts)
@@ -144,11 +161,12 @@ def _sorted(pieces: Sequence[Timed]) -> Timed:
         size=sum(piece.block.size for piece in pieces),
         start=pieces[0].block.start,
         stamps=tuple(stamps[index] for index in order),
+        stamp=None,
     )
-    return Timed(block.stamps[0] if block.stamps else 0, block)
+    return Timed.of(block, 0)
 
 
-def _encode(piece: Timed) -> tuple[bytes, bytes, bytes]:
+def _encode(piece: Timed) -> tuple[bytes, ...]:
     """The events of a block as JSON objects: one call of orjson, then the envelopes put between the messages.
 
     In parts, so that the large one is copied once; a comma follows the last. Exact because the separator is in no
@@ -161,11 +179,12 @@ def _encode(piece: Timed) -> tuple[bytes, bytes, bytes]:
     return head, orjson.dumps(piece.block.text).replace(separator, b'"},' + head + b'"'), b"},"
 
 
-def _encode_stamped(block: Block, separator: bytes) -> tuple[bytes, bytes, bytes]:
+def _encode_stamped(block: Block, separator: bytes) -> tuple[bytes, ...]:
     """The same for events with a time each."""
     messages = orjson.dumps(block.text)[1:-1].split(separator)
-    events = [b'{"timestamp":%d,"message":"%b' % pair for pair in zip(block.stamps or (), messages, strict=True)]
-    return b"", b'"},'.join(events) + b'"', b"},"
+    stamps = orjson.dumps(block.stamps)[1:-1].split(b",")
+    events = map(b',"message":"'.join, zip(stamps, messages, strict=True))
+    return b'{"timestamp":', b'"},{"timestamp":'.join(events), b'"', b"},"
 
 
 def _cut(piece: Timed, count: int) -> tuple[list[Timed], list[Timed]]:
@@ -181,4 +200,4 @@ def _some(piece: Timed, part: slice) -> Timed:
     text = block.separator.join(messages)
     size = sum(len(message.encode()) + LOG_EVENT_OVERHEAD for message in messages)
     stamps = block.stamps[part] if block.stamps else None
-    return Timed(piece.timestamp, replace(block, text=text, count=len(messages), size=size, stamps=stamps))
+    return Timed.of(replace(block, text=text, count=len(messages), size=size, stamps=stamps), piece.lowest)

@@ -1,42 +1,58 @@
-"""Events that are more than lines: of any encoding, joined, kept or dropped, with times of their own.
+"""Events that are more than lines: of any encoding, joined, kept or dropped, counted, with times of their own.
 
-The general way beside `agent.logs.frame`: line by line, for entries that ask for it. Offsets are in raw bytes. What
-is not an event (an empty line, a dropped event) is accounted for by the block that covers it.
+The general way beside `agent.logs.frame`, for entries that ask for it. Where nothing is joined, a chunk of lines is
+taken at once (`agent.logs.chunks`); where that can't be, line by line, with the same result. Offsets are in raw
+bytes. What is not an event (an empty line, a dropped event) is accounted for by the block that covers it.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 from agent.aws.limits import LOG_BATCH_SPAN_MS, LOG_EVENT_BYTES, LOG_EVENT_OVERHEAD
+from agent.logs.chunks import Group, Lines, Selection, Stamps, clocked, divided, lines_of
 from agent.logs.encodings import Encoding
-from agent.logs.frame import SMALLEST_EVENT, Block, FrameCounts, joined
+from agent.logs.frame import SMALLEST_EVENT, Block, FrameCounts, joined, separator_of
 from agent.logs.joining import Joiner
 from agent.logs.timestamps import Parse
 
 _MOST_LINES = 10_000  # joined to one event
 _LONGEST_LINE = 4 << 20  # bytes; a line that is still without its end then is cut there: bounds what is held
+_SHRINK = 0.9  # how much smaller a cut is tried when one was too large
 
 
 @dataclass(frozen=True)
 class EventRules:
-    """What an entry of the configuration asks of its events."""
+    """What an entry of the configuration asks of its events.
+
+    `counters` count the events that match, also those that `keep` and `drop` leave out: what is counted is what
+    happened, whether or not it is worth sending.
+    """
 
     encoding: str = "utf-8"
     joiner: Callable[[], Joiner] | None = None
     keep: tuple[re.Pattern[str], ...] = ()
     drop: tuple[re.Pattern[str], ...] = ()
     parse: Parse | None = None
+    counters: tuple[re.Pattern[str], ...] = ()
 
     def wants(self, text: str) -> bool:
         """Whether the event is kept."""
         if self.keep and not any(pattern.search(text) for pattern in self.keep):
             return False
         return not any(pattern.search(text) for pattern in self.drop)
+
+    def count(self, text: str) -> tuple[int, ...] | None:
+        """For each of the counters 1 if the event matches."""
+        return tuple(int(pattern.search(text) is not None) for pattern in self.counters) if self.counters else None
+
+    def sum(self, counts: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+        """Of several events."""
+        nothing = (0,) * len(self.counters)
+        return tuple(map(sum, zip(nothing, *counts, strict=True))) if self.counters else None
 
 
 @dataclass(slots=True)
@@ -47,28 +63,7 @@ class _Ready:
     stamp: int
     size: int
     end: int
-
-
-@dataclass(slots=True)
-class _Group:
-    """The events of a whole chunk of lines, none of them joined or split: taken at once where they fit."""
-
-    texts: list[str]
-    stamps: list[int]
-    size: int
-    end: int
-    lines: list[bytes]  # raw, with their ends
-    kept: list[int] | None  # which of the lines are events; None: all
-
-    def singles(self) -> list[_Ready]:
-        """One by one, for where not all of them fit."""
-        ends = list(accumulate(map(len, self.lines), initial=self.end - sum(map(len, self.lines))))[1:]
-        which = range(len(ends)) if self.kept is None else self.kept
-        found = [
-            _Ready(text, stamp, len(text.encode()) + LOG_EVENT_OVERHEAD, ends[index])
-            for text, stamp, index in zip(self.texts, self.stamps, which, strict=True)
-        ]
-        return found if found and found[-1].end == self.end else [*found, _Ready(None, 0, 0, self.end)]
+    counts: tuple[int, ...] | None = None
 
 
 class Composer:
@@ -87,15 +82,17 @@ class Composer:
         """`before`: the last raw bytes before `offset`, at most `guard_bytes`."""
         self.counts = FrameCounts()
         self._rules = rules
+        self._selection = Selection(rules.keep, rules.drop, rules.counters)
         self._encoding = Encoding(rules.encoding)
         self._joiner = rules.joiner() if rules.joiner else None
         self._max_event = max(SMALLEST_EVENT, min(max_event, LOG_EVENT_BYTES))
         self._guard_bytes = guard_bytes
         self._before = before
-        self._raw = b""  # from `_offset` on
+        self._raw = bytearray()  # from `_offset` on
         self._offset = offset
         self._scanned = offset  # up to here lines were looked at
-        self._ready: deque[_Ready | _Group] = deque()
+        self._searched = offset  # up to here no other line ends
+        self._ready: deque[_Ready | Group] = deque()
         self._open: list[str] = []  # lines of the event that may go on
         self._open_size = 0
         self._stamp: int | None = None  # of the event before
@@ -114,11 +111,12 @@ class Composer:
     def feed(self, data: bytes, epoch: float = 0.0) -> None:
         """Take the bytes that follow in the file, read at `epoch` (seconds)."""
         self._epoch = epoch
-        self._raw = self._raw + data if self._raw else data
+        self._raw += data
         start = self._scanned - self._offset
-        end = self._encoding.end_of_lines(self._raw, start)
+        end = self._encoding.end_of_lines(self._raw, start, self._searched - self._offset)
         if end > start:
-            self._look_at(self._raw[start:end])
+            self._look_at(self._bytes(start, end))
+        self._searched = self._offset + len(self._raw)
         self._cut_long_line()
 
     def has_more(self, *, final: bool = False) -> bool:
@@ -134,82 +132,126 @@ class Composer:
         """
         if final:
             self._finish()
+        if not self._ready:
+            return None
+        if isinstance(self._ready[0], Group):
+            return self._take_group(room, events, lowest, highest)
+        return self._take_singles(room, events, lowest, highest)
+
+    def _take_group(self, room: int, events: int, lowest: int | None, highest: int | None) -> Block | None:
+        """The next chunk of lines, or as many of its lines as fit."""
+        while isinstance(group := self._ready[0], Group):
+            low, high = group.span(lowest, highest)
+            part = min(room / max(group.size, 1), events / max(group.count, 1))
+            if high - low >= LOG_BATCH_SPAN_MS:
+                part = min(part, 0.5)
+            if part >= 1:
+                return self._block_of_group(group)
+            if not self._cut(group, min(part, _SHRINK)):
+                return None
+        raise AssertionError
+
+    def _take_singles(self, room: int, events: int, lowest: int | None, highest: int | None) -> Block | None:
+        """The next events that were made one by one, as many as fit."""
+        taken: list[_Ready] = []
         texts: list[str] = []
         stamps: list[int] = []
-        size, end = 0, self._offset
+        size = 0
         while self._ready:
             ready = self._ready[0]
-            if isinstance(ready, _Group):
-                low, high = _around(lowest, highest, ready.stamps)
-                fits = size + ready.size <= room and len(texts) + len(ready.texts) <= events
-                if not fits or high - low >= LOG_BATCH_SPAN_MS:
-                    self._ready.popleft()
-                    self._ready.extendleft(reversed(ready.singles()))
-                    continue
-                texts += ready.texts
-                stamps += ready.stamps
-                size += ready.size
-                if ready.stamps:
-                    lowest, highest = low, high
-            elif ready.text is not None:
-                low, high = _around(lowest, highest, [ready.stamp])
+            if isinstance(ready, Group):
+                break
+            if ready.text is not None:
+                low = ready.stamp if lowest is None else min(lowest, ready.stamp)
+                high = ready.stamp if highest is None else max(highest, ready.stamp)
                 if size + ready.size > room or len(texts) >= events or high - low >= LOG_BATCH_SPAN_MS:
                     break
                 lowest, highest = low, high
                 texts.append(ready.text)
                 stamps.append(ready.stamp)
                 size += ready.size
-            end = ready.end
+            taken.append(ready)
             self._ready.popleft()
-        return None if end == self._offset and not texts else self._block(texts, stamps, size, end)
+        return self._block_of_singles(taken, texts, stamps, size) if taken else None
+
+    def _block_of_group(self, group: Group) -> Block:
+        self._ready.popleft()
+        separator = separator_of(group.text)
+        text = group.text[:-1].replace("\n", separator)
+        start, guard = self._leave(group.end)
+        stamp, stamps = (group.stamps, None) if isinstance(group.stamps, int) else (None, tuple(group.stamps))
+        return Block(
+            text, separator, group.count, group.size, start, group.end, guard, stamps, stamp, group.counts
+        )  # fmt: skip
+
+    def _block_of_singles(self, taken: list[_Ready], texts: list[str], stamps: list[int], size: int) -> Block:
+        end = taken[-1].end
+        start, guard = self._leave(end)
+        text, separator = joined(texts)
+        counts = self._rules.sum([each.counts for each in taken if each.counts])
+        return Block(text, separator, len(texts), size, start, end, guard, tuple(stamps), None, counts)
+
+    def _leave(self, end: int) -> tuple[int, bytes]:
+        """The raw bytes up to `end` are in a block: where it starts, and the last raw bytes before its end."""
+        length = end - self._offset
+        tail = self._bytes(max(0, length - self._guard_bytes), length)
+        self._before = (self._before + tail)[-self._guard_bytes :]
+        del self._raw[:length]
+        start, self._offset = self._offset, end
+        return start, self._before
+
+    def _bytes(self, start: int, end: int) -> bytes:
+        with memoryview(self._raw) as raw:
+            return bytes(raw[start:end])
 
     def _look_at(self, data: bytes) -> None:
-        if self._joiner is None and self._take_group(data):
+        lines = self._lines(data) if self._joiner is None else None
+        if lines is not None:
+            self._take_chunk(lines, len(data))
             return
-        lines, invalid = self._encoding.lines(data)
+        texts, invalid = self._encoding.lines(data)
         self.counts.invalid += invalid
-        for text, length in lines:
+        for text, length in texts:
             self._line(text, length)
 
-    def _take_group(self, data: bytes) -> bool:
-        """All lines at once, if each of them is valid text and short enough to be an event."""
-        text, invalid = self._encoding.text(data)
-        lines = self._encoding.split(data)
-        texts = text.split("\n")
-        texts.pop()
-        if invalid or len(texts) != len(lines) or max(map(len, texts), default=0) * 4 > self._max_event:
+    def _lines(self, data: bytes) -> Lines | None:
+        """The lines of the chunk if they can be taken at once."""
+        text = self._encoding.utf8(data)
+        return None if text is None else lines_of(text, self._max_event, exact=text is data)
+
+    def _take_chunk(self, lines: Lines, length: int) -> None:
+        """All lines of `length` raw bytes at once."""
+        self.counts.empty += lines.empty
+        start, self._scanned = self._scanned, self._scanned + length
+        reading = int(self._epoch * 1000)
+        if self._rules.parse is None or not lines.count:
+            self._add_group(lines, reading, self._scanned)
+            return
+        found = clocked(lines, self._rules.parse.lines(lines.text, self._epoch), self._stamp, reading)
+        self.counts.untimed += found.untimed
+        self._stamp = found.last
+        for part, stamps in found.parts:
+            start = start + part.size if len(found.parts) > 1 else self._scanned
+            self._add_group(part, stamps, start)
+
+    def _add_group(self, lines: Lines, stamps: Stamps, end: int) -> None:
+        group = self._selection.group(lines, stamps, end)
+        self.counts.dropped += lines.count - group.count
+        self._ready.append(group)
+
+    def _cut(self, group: Group, part: float) -> bool:
+        """Put two in the place of the first group, cut after about that part of its lines; False if it is of one."""
+        raw = self._bytes(0, group.end - self._offset)
+        cut = self._encoding.end_of_lines(raw[: int(len(raw) * part)], 0) or len(self._encoding.split(raw)[0])
+        if cut == len(raw):
             return False
-        if "\r" in text:
-            texts = [each.removesuffix("\r") for each in texts]
-        kept = self._kept(texts)
-        if kept is not None:
-            texts = [texts[index] for index in kept]
-        stamps = [int(self._epoch * 1000)] * len(texts) if self._rules.parse is None else self._times_of(texts)
-        size = sum(map(len, texts)) if text.isascii() else sum(len(each.encode()) for each in texts)
-        self._scanned += len(data)
-        size += LOG_EVENT_OVERHEAD * len(texts)
-        self._ready.append(_Group(texts, stamps, size, self._scanned, lines, kept))
+        first, second = self._lines(raw[:cut]), self._lines(raw[cut:])
+        assert first is not None
+        assert second is not None
+        before, after = divided(group.line_stamps, first.count)
+        self._ready[0] = self._selection.group(second, after, group.end)
+        self._ready.appendleft(self._selection.group(first, before, self._offset + cut))
         return True
-
-    def _kept(self, texts: list[str]) -> list[int] | None:
-        """Which of the lines are events that are kept; None: all."""
-        rules = self._rules
-        if len(rules.drop) == 1 and not rules.keep:  # the common case
-            drops = rules.drop[0].search
-            kept = [index for index, text in enumerate(texts) if text and drops(text) is None]
-        elif rules.keep or rules.drop:
-            kept = [index for index, text in enumerate(texts) if text and rules.wants(text)]
-        elif "" in texts:
-            kept = [index for index, text in enumerate(texts) if text]
-        else:
-            return None
-        empty = texts.count("")
-        self.counts.empty += empty
-        self.counts.dropped += len(texts) - empty - len(kept)
-        return kept
-
-    def _times_of(self, texts: list[str]) -> list[int]:
-        return [self._time_of(text) for text in texts]
 
     def _line(self, text: str, length: int) -> None:
         if self._joiner is None:
@@ -236,18 +278,17 @@ class Composer:
             self.counts.empty += 1
             self._ready.append(_Ready(None, 0, 0, self._scanned))
             return
-        stamp = self._time_of(text)
+        stamp, counts = self._time_of(text), self._rules.count(text)
         if not self._rules.wants(text):
             self.counts.dropped += 1
-            self._ready.append(_Ready(None, 0, 0, self._scanned))
+            self._ready.append(_Ready(None, 0, 0, self._scanned, counts))
             return
         before = self._ready[-1].end if self._ready else self._offset
-        pieces = _pieces(text, self._max_event)
-        self.counts.split += len(pieces) - 1
-        for piece in pieces[:-1]:
+        *pieces, last = _pieces(text, self._max_event)
+        self.counts.split += len(pieces)
+        for piece in pieces:
             self._ready.append(_Ready(piece, stamp, len(piece.encode()) + LOG_EVENT_OVERHEAD, before))
-        last = pieces[-1]
-        self._ready.append(_Ready(last, stamp, len(last.encode()) + LOG_EVENT_OVERHEAD, self._scanned))
+        self._ready.append(_Ready(last, stamp, len(last.encode()) + LOG_EVENT_OVERHEAD, self._scanned, counts))
 
     def _time_of(self, text: str) -> int:
         """The event's own time, else that of the event before it, else the time of reading."""
@@ -264,7 +305,7 @@ class Composer:
         """A line of which too much has come without its end: what is there is taken as a line."""
         start = self._scanned - self._offset
         while len(self._raw) - start >= _LONGEST_LINE + 2 * self._encoding.unit:
-            text, length = self._whole_characters(self._raw[start : start + _LONGEST_LINE])
+            text, length = self._whole_characters(self._bytes(start, start + _LONGEST_LINE))
             self.counts.split += 1
             self._line(text, length)
             start += length
@@ -281,7 +322,7 @@ class Composer:
 
     def _finish(self) -> None:
         """Nothing more is to come for now."""
-        rest = self._raw[self._scanned - self._offset :]
+        rest = self._bytes(self._scanned - self._offset, len(self._raw))
         if rest:
             text, invalid = self._encoding.text(rest)
             self.counts.invalid += invalid
@@ -291,30 +332,16 @@ class Composer:
         if self._joiner is not None:
             self._joiner.reset()
 
-    def _block(self, texts: list[str], stamps: list[int], size: int, end: int) -> Block:
-        length = end - self._offset
-        self._before = (self._before + self._raw[max(0, length - self._guard_bytes) : length])[-self._guard_bytes :]
-        self._raw = self._raw[length:]
-        start, self._offset = self._offset, end
-        text, separator = joined(texts)
-        return Block(text, separator, len(texts), size, start, end, self._before, tuple(stamps))
-
-
-def _around(lowest: int | None, highest: int | None, stamps: list[int]) -> tuple[int, int]:
-    """The lowest and the highest of all these times."""
-    known = [stamp for stamp in (lowest, highest) if stamp is not None]
-    return min(known + stamps, default=0), max(known + stamps, default=0)
-
 
 def _pieces(text: str, most: int) -> list[str]:
     """The text in pieces of at most `most` bytes of UTF-8 each, cut between characters."""
     if len(text) * 4 <= most or len(text.encode()) <= most:
         return [text]
-    pieces, data = [], text.encode()
-    while data:
-        length = most
-        while length < len(data) and data[length] & 0xC0 == 0x80:
-            length -= 1
-        pieces.append(data[:length].decode())
-        data = data[length:]
+    pieces, data, start = [], text.encode(), 0
+    while start < len(data):
+        end = start + most
+        while end < len(data) and data[end] & 0xC0 == 0x80:
+            end -= 1
+        pieces.append(data[start:end].decode())
+        start = end
     return pieces

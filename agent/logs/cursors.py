@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from agent.engine.clock import Clock
 from agent.engine.database import Database, DatabaseError
@@ -24,7 +24,7 @@ CREATE INDEX IF NOT EXISTS log_cursors_scope ON log_cursors (scope, seen);
 """
 
 
-@dataclass
+@dataclass(slots=True)
 class Cursor:
     """One generation of one file: everything below `offset` is acknowledged."""
 
@@ -45,17 +45,30 @@ class Cursor:
     digest: str = ""  # chained over the payloads: H(previous, SHA-256 of the payload), hex
     ended: bool = False  # not looked for any more: read to its end and closed, or nowhere to be found
     overwritten: bool = False  # another content is in its place, so it can't be seen again
+    written: int = 0  # time of its last change, in ns, when its path was last seen to lead to it
+    changed: int = 0  # the same of its inode (ctime): a file that still has both is as it was
+    lost: int = 0  # bytes that were gone before they could be read
+    lost_why: str = ""
     id: int | None = None
+
+    def lose(self, number: int, why: str) -> None:
+        """So many bytes can never be read any more."""
+        self.lost += number
+        self.lost_why = why if number else self.lost_why
 
     def document(self) -> str:
         """As JSON in ASCII: a file's name may be no valid text, and orjson takes nothing else."""
-        return json.dumps(asdict(self))
+        return json.dumps({**{name: getattr(self, name) for name in _FIELDS}, "locator": asdict(self.locator)})
 
     @classmethod
     def of_document(cls, id_: int, document: str) -> Cursor:
-        fields = json.loads(document)
+        """Also of another version: a field that it did not know has its default, one of its own is let be."""
+        fields = {name: value for name, value in json.loads(document).items() if name in _FIELDS}
         pairs = {name: tuple(fields[name]) for name in ("prefix", "guard")}
         return cls(**{**fields, **pairs, "locator": Locator(**fields["locator"]), "id": id_})
+
+
+_FIELDS = tuple(field.name for field in fields(Cursor))
 
 
 class Cursors:
@@ -72,15 +85,21 @@ class Cursors:
         self._prepared = False
         self._prepare()
 
-    def begin(self, entry: str) -> bool:
-        """Note that an entry of the configuration runs; True if it never did before."""
+    def is_new(self, entry: str) -> bool:
+        """Whether an entry of the configuration never ran before."""
         try:
-            with self._database.transaction() as connection:
-                row = (entry, self._clock.time())
-                return connection.execute("INSERT OR IGNORE INTO log_inputs VALUES (?, ?)", row).rowcount == 1
+            return not list(self._database.read("SELECT 1 FROM log_inputs WHERE entry = ?", (entry,)))
         except DatabaseError as error:
             self._failed(error)
             return False
+
+    def began(self, entry: str) -> None:
+        """Note that the entry has run: that its files of the first look are saved."""
+        try:
+            with self._database.transaction() as connection:
+                connection.execute("INSERT OR IGNORE INTO log_inputs VALUES (?, ?)", (entry, self._clock.time()))
+        except DatabaseError as error:
+            self._failed(error)
 
     def load(self, scope: str) -> list[Cursor]:
         """What is known of a scope's files, last seen last."""
@@ -89,13 +108,19 @@ class Cursors:
         except DatabaseError as error:
             self._failed(error)
             return []
-        return [Cursor.of_document(id_, document) for id_, document in rows]  # type: ignore[arg-type]
+        with self._lock:
+            unsaved = {row[0]: row[4] for row in self._unsaved.values() if row[1] == scope}
+        return [Cursor.of_document(id_, document) for id_, document in {**dict(rows), **unsaved}.items()]  # type: ignore[arg-type]
 
     def claim(self, scope: str, belongs: Callable[[Cursor], bool]) -> list[Cursor]:
         """Those of `load` that belong to one input; inputs may share a scope, but no cursor."""
         mine = [cursor for cursor in self.load(scope) if cursor.id not in self._claimed and belongs(cursor)]
         self._claimed.update(cursor.id for cursor in mine)
         return mine
+
+    def hold(self, cursors: Iterable[Cursor]) -> None:
+        """These are claimed, and no others: what other inputs had is there for the next that comes."""
+        self._claimed = {cursor.id for cursor in cursors}
 
     def save(self, scope: str, cursors: Iterable[Cursor]) -> None:
         """Write cursors of one input; they survive the end of this process from here on."""
@@ -128,12 +153,13 @@ class Cursors:
         self._events.over("cursors_not_saved", "", said="cursors_saved_again")
 
     def _prepare(self) -> None:
-        now = self._clock.time()
         try:
             with self._database.transaction() as connection:
                 for statement in _TABLES.split(";"):
                     connection.execute(statement)
-                limits = (now - _KEEP_SECONDS, now - _KEEP_ENDED_SECONDS)
+                (latest,) = connection.execute("SELECT coalesce(max(seen), 0) FROM log_cursors").fetchone()
+                present = min(latest, self._clock.time())  # a clock that is years ahead must not make us forget
+                limits = (present - _KEEP_SECONDS, present - _KEEP_ENDED_SECONDS)
                 connection.execute("DELETE FROM log_cursors WHERE seen < ? OR (ended AND seen < ?)", limits)
                 (known,) = connection.execute("SELECT coalesce(max(id), 0) FROM log_cursors").fetchone()
         except DatabaseError as error:

@@ -120,6 +120,11 @@ class Dispatcher:
         """Batches in flight in one lane with a backlog: only if answers take long do more of them make it faster."""
         return _NEAR_WINDOW if self._answer_seconds < _NEAR_SECONDS else _FAR_WINDOW
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything waits or is on its way."""
+        return bool(self._lanes)
+
     def note_answer(self, seconds: float) -> None:
         """AWS took so long to answer a batch."""
         self._answer_seconds += _ANSWER_WEIGHT * (seconds - self._answer_seconds)

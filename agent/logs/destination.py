@@ -47,6 +47,11 @@ class Destinations:
         if made:
             self._events.say("info", "log_stream_made", group=group, stream=stream)
 
+    def renew(self) -> None:
+        """Look after every group once more: what is wished may be something else now."""
+        with self._lock:
+            self._check_at.clear()
+
     def _make_group(self, group: str, wish: GroupWish) -> None:
         if self._logs.create_group(group, wish.log_class, wish.kms_key, wish.tags):
             self._events.say("info", "log_group_made", group=group)

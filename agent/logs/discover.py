@@ -10,6 +10,7 @@ import errno
 import fnmatch
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -21,24 +22,17 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _CHARACTER = re.compile(r"\\.|(\[\^?\]?[^\]]*\])|\.", re.DOTALL)  # in fnmatch's regex: escaped, a class, any
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A file that a pattern means: `relative` to the pattern's fixed part `root`."""
-
-    root: str
-    relative: str
-
-    @property
-    def path(self) -> str:
-        return os.path.join(self.root, self.relative)
-
-
 @dataclass
 class Scan:
-    """What one look found, and which directories could not be read: an error is not absence."""
+    """What one look found, and which directories could not be read: an error is not absence.
 
-    found: list[Found] = field(default_factory=list)
+    `found` are the paths that are meant, each with the fixed directory of its pattern; `odd` those of no regular
+    file, as a FIFO or a device.
+    """
+
+    found: dict[str, str] = field(default_factory=dict)
     errors: dict[str, OSError] = field(default_factory=dict)
+    odd: list[str] = field(default_factory=list)
 
 
 class Patterns:
@@ -49,29 +43,34 @@ class Patterns:
         plain = [each for path in paths for each in _alternatives(path) if not each.endswith("/")]
         self._patterns = [_split(each) for each in plain]
         self._included = _any_of(plain)
-        self._excluded = _any_of([each for path in exclude for each in _alternatives(path)])
+        self._excluded = _any_of([each for path in exclude for each in _alternatives(path)]) if exclude else None
 
     def scan(self) -> Scan:
         """All files that exist and are meant, each once, in order of their names."""
         scan = Scan()
-        seen: set[str] = set()
         for root, components in self._patterns:
-            for relative in sorted(_walk(root, components, scan.errors)):
-                path = os.path.join(root, relative)
-                if path not in seen and not self._skips(path):
-                    seen.add(path)
-                    scan.found.append(Found(root, relative))
+            above = root.rstrip("/") + "/"
+            for relative in sorted(_walk(root, components, scan)):
+                scan.found.setdefault(above + relative, root)
+        if self._excluded is not None:
+            scan.found = {path: root for path, root in scan.found.items() if not self.excludes(path)}
         return scan
+
+    def place(self, path: str) -> tuple[str, str]:
+        """A path as the fixed directory of the pattern that it is under, and what follows; links in the former are
+        the administrator's. A path under none has only `/` as such.
+        """
+        roots = [root for root, _ in self._patterns if path.startswith(root.rstrip("/") + "/")]
+        root = max(roots, key=len, default="/")
+        return root, path[len(root) :].lstrip("/")
+
+    def excludes(self, path: str) -> bool:
+        """Whether the configuration leaves the path out, compressed or not."""
+        return self._excluded is not None and (self._excluded(path) or self._excluded(path.rpartition("/")[2]))
 
     def means(self, path: str) -> bool:
         """Whether a scan would find a file of that path, as far as the path alone can tell."""
-        return self._included(path) and not self._skips(path)
-
-    def _skips(self, path: str) -> bool:
-        if path.endswith(COMPRESSED):
-            return True
-        name = path.rpartition("/")[2]
-        return self._excluded(path) or self._excluded(name)
+        return self._included(path) and not path.endswith(COMPRESSED) and not self.excludes(path)
 
 
 def _split(pattern: str) -> tuple[str, list[str]]:
@@ -139,71 +138,76 @@ def _within_a_component(found: re.Match[str]) -> str:
     return f"(?!/){found.group()}" if found.group(1) else found.group()
 
 
-def _walk(directory: str, components: list[str], errors: dict[str, OSError], depth: int = 0) -> Iterator[str]:
+def _walk(directory: str, components: list[str], scan: Scan, depth: int = 0) -> Iterator[str]:
     """Names of files below `directory` that the components mean, relative to it."""
     head, rest = components[0], components[1:]
     if head == "**":
-        yield from _walk_deep(directory, rest or ["*"], errors, depth)
+        yield from _walk_deep(directory, rest or ["*"], scan, depth)
     elif not _MAGIC.search(head):
-        yield from _walk_fixed(directory, head, rest, errors, depth)
+        yield from _walk_fixed(directory, head, rest, scan, depth)
     else:
         matches = re.compile(_component(head), re.DOTALL).fullmatch
-        for entry in _entries(directory, errors):
-            if matches(entry.name) and (head.startswith(".") or not entry.name.startswith(".")):
-                yield from _take(directory, entry, rest, errors, depth)
+        entries = [entry for entry in _entries(directory, scan) if matches(entry.name)]
+        if not head.startswith("."):
+            entries = [entry for entry in entries if not entry.name.startswith(".")]
+        yield from _take(directory, entries, rest, scan, depth)
 
 
-def _walk_fixed(directory: str, name: str, rest: list[str], errors: dict[str, OSError], depth: int) -> Iterator[str]:
+def _walk_fixed(directory: str, name: str, rest: list[str], scan: Scan, depth: int) -> Iterator[str]:
     path = os.path.join(directory, name)
     if rest:
-        yield from (os.path.join(name, below) for below in _walk(path, rest, errors, depth))
+        yield from (os.path.join(name, below) for below in _walk(path, rest, scan, depth))
         return
     try:
-        if not os.path.isdir(path) and os.stat(path):
+        if not name.endswith(COMPRESSED) and not stat.S_ISDIR(os.stat(path).st_mode):
             yield name
     except OSError as error:
-        _note(path, error, errors)
+        _note(path, error, scan)
 
 
-def _walk_deep(directory: str, rest: list[str], errors: dict[str, OSError], depth: int) -> Iterator[str]:
-    yield from _walk(directory, rest, errors, depth)
+def _walk_deep(directory: str, rest: list[str], scan: Scan, depth: int) -> Iterator[str]:
+    yield from _walk(directory, rest, scan, depth)
     if depth >= _MAX_DEPTH:
         return
-    for entry in _entries(directory, errors):
-        if not entry.name.startswith(".") and _is(entry, os.DirEntry.is_dir, errors, follow_symlinks=False):
-            below = _walk_deep(os.path.join(directory, entry.name), rest, errors, depth + 1)
+    for entry in _entries(directory, scan):
+        if not entry.name.startswith(".") and _is(entry, os.DirEntry.is_dir, scan, follow_symlinks=False):
+            below = _walk_deep(os.path.join(directory, entry.name), rest, scan, depth + 1)
             yield from (os.path.join(entry.name, name) for name in below)
 
 
-def _take(
-    directory: str, entry: os.DirEntry[str], rest: list[str], errors: dict[str, OSError], depth: int
-) -> Iterator[str]:
-    if not rest:
-        if _is(entry, os.DirEntry.is_file, errors):
-            yield entry.name
-    elif _is(entry, os.DirEntry.is_dir, errors):
-        below = _walk(os.path.join(directory, entry.name), rest, errors, depth)
-        yield from (os.path.join(entry.name, name) for name in below)
+def _take(directory: str, entries: list[os.DirEntry[str]], rest: list[str], scan: Scan, depth: int) -> Iterator[str]:
+    for entry in entries:
+        name = entry.name
+        if rest:
+            if _is(entry, os.DirEntry.is_dir, scan):
+                below = _walk(os.path.join(directory, name), rest, scan, depth)
+                yield from (os.path.join(name, each) for each in below)
+        elif name.endswith(COMPRESSED):
+            continue
+        elif _is(entry, os.DirEntry.is_file, scan):
+            yield name
+        elif not entry.is_symlink() and not _is(entry, os.DirEntry.is_dir, scan):  # a link may lead nowhere yet
+            scan.odd.append(entry.path)
 
 
-def _is(entry: os.DirEntry[str], kind: Callable[..., bool], errors: dict[str, OSError], **how: bool) -> bool:
+def _is(entry: os.DirEntry[str], kind: Callable[..., bool], scan: Scan, **how: bool) -> bool:
     """Whether an entry is of that kind; where a link leads can be hidden, or nowhere."""
     try:
         return kind(entry, **how)
     except OSError as error:
-        _note(entry.path, error, errors)
+        _note(entry.path, error, scan)
         return False
 
 
-def _entries(directory: str, errors: dict[str, OSError]) -> list[os.DirEntry[str]]:
+def _entries(directory: str, scan: Scan) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(directory) as entries:
             return list(entries)
     except OSError as error:
-        _note(directory, error, errors)
+        _note(directory, error, scan)
         return []
 
 
-def _note(path: str, error: OSError, errors: dict[str, OSError]) -> None:
+def _note(path: str, error: OSError, scan: Scan) -> None:
     if error.errno not in _ABSENT:
-        errors[path] = error
+        scan.errors[path] = error

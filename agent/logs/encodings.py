@@ -32,26 +32,37 @@ class Encoding:
         self.name = _PLAIN.get(canonical, canonical)
         self.newline = "\n".encode(self.name)
         self.unit = len(self.newline)
+        self._stateless = self.unit > 1 or self.name == "utf-8" or _is_table(self.name)
 
-    def end_of_lines(self, data: bytes, start: int) -> int:
-        """The index behind the last line end after `start`, where a character begins; `start` if there is none."""
-        found = data.rfind(self.newline, start)
+    def end_of_lines(self, data: bytes | bytearray, start: int, searched: int = 0) -> int:
+        """The index behind the last line end after `start`, where a character begins; `start` if there is none.
+
+        Up to `searched`, none is known to be.
+        """
+        first = max(start, searched - self.unit + 1)
+        found = data.rfind(self.newline, first)
         while found >= 0 and (found - start) % self.unit:
-            found = data.rfind(self.newline, start, found + self.unit - 1)
+            found = data.rfind(self.newline, first, found + self.unit - 1)
         return start if found < 0 else found + self.unit
+
+    def utf8(self, data: bytes) -> bytes | None:
+        """Whole lines as UTF-8; None where they are no text, or can only be read one by one."""
+        if self.name == "utf-8":
+            return data
+        if not self._stateless:
+            return None
+        try:
+            return data.decode(self.name).encode()
+        except UnicodeError:
+            return None
 
     def lines(self, data: bytes) -> tuple[list[tuple[str, int]], int]:
         """The lines of `data`, which ends with a line end: text without its end, raw length with it; and how many
         held bytes that are no text, which are replaced.
         """
         raws = self.split(data)
-        try:
-            texts = data.decode(self.name).split("\n")
-        except UnicodeDecodeError:
-            return self._lines_one_by_one(raws)
-        if len(texts) != len(raws) + 1:
-            return self._lines_one_by_one(raws)
-        return [(text.removesuffix("\r"), len(raw)) for text, raw in zip(texts, raws, strict=False)], 0
+        found = [(*self.text(raw[: -self.unit]), len(raw)) for raw in raws]
+        return [(text.removesuffix("\r"), length) for text, _, length in found], sum(bad for _, bad, _ in found)
 
     def text(self, data: bytes) -> tuple[str, bool]:
         """`data` as text, and whether something had to be replaced."""
@@ -72,6 +83,8 @@ class Encoding:
             found = data.find(self.newline, found + 1)
         return [data[start:end] for start, end in pairwise(ends)]
 
-    def _lines_one_by_one(self, raws: list[bytes]) -> tuple[list[tuple[str, int]], int]:
-        found = [(*self.text(raw[: -self.unit]), len(raw)) for raw in raws]
-        return [(text.removesuffix("\r"), length) for text, _, length in found], sum(bad for _, bad, _ in found)
+
+def _is_table(name: str) -> bool:
+    """Whether each byte is a character by itself, and one of them is the newline."""
+    text = bytes(range(256)).decode(name, "replace")
+    return len(text) == 256 and text.count("\n") == 1

@@ -38,7 +38,9 @@ class Block:
     start: int
     end: int
     guard: bytes
-    stamps: tuple[int, ...] | None = None  # ms since the epoch of each event; None: of the time of reading
+    stamps: tuple[int, ...] | None = None  # ms since the epoch of each event; None: they have one time
+    stamp: int | None = None  # that time; None: of reading
+    counts: tuple[int, ...] | None = None  # events that matched each of the entry's counters, also if left out
 
     def messages(self) -> list[str]:
         return self.text.split(self.separator) if self.count else []
@@ -217,6 +219,11 @@ def _text(data: bytes) -> tuple[str, int]:
 def _lines(data: bytes) -> int:
     """The number of line ends: deleting them is a third of the price of counting them."""
     return len(data) - len(data.replace(b"\n", b""))
+
+
+def newlines(text: str) -> int:
+    """Their number, likewise."""
+    return _lines(text.encode())
 
 
 def _size(data: bytes) -> int:

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 from dataclasses import dataclass
 from hashlib import blake2b
 
 PREFIX_BYTES = 1024  # of a file's head that are hashed, once it has so many
 GUARD_BYTES = 64  # before a cursor that are hashed: one small read notices another content
+ALIKE_BYTES = 256  # that two files must have in common at least before one counts as a copy of the other
+_WINDOW_BYTES = 64 << 10  # before a cursor in which what guards it must not be found twice, to tell copies by it
 _DIGEST_BYTES = 16
+_AT_FDCWD = -100
+_AT_SYMLINK_NOFOLLOW = 0x100
 _AT_EMPTY_PATH = 0x1000
+_STATX_BASIC = 0x7FF
 _STATX_BTIME = 0x800
 
 
@@ -48,10 +54,36 @@ def prefix(descriptor: int, length: int) -> tuple[int, str]:
     return len(head), digest(head)
 
 
+def tells(descriptor: int, offset: int) -> bool:
+    """Whether the last bytes before `offset` say anything: not if they were written many times. Raises OSError."""
+    start = max(0, offset - _WINDOW_BYTES)
+    window = os.pread(descriptor, offset - start, start)
+    last = window[-GUARD_BYTES:]
+    return window.find(last) == len(window) - len(last)
+
+
 def guard(descriptor: int, offset: int) -> tuple[int, str]:
     """Length and hash of the last bytes before `offset`. Raises OSError."""
     length = min(GUARD_BYTES, offset)
     return length, digest(os.pread(descriptor, length, offset - length))
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """What the kernel says of a name; nothing is opened, no link followed. `born` as in Locator, `size` in bytes."""
+
+    inode: int
+    born: int
+    size: int
+    regular: bool
+
+
+def glimpse(path: str) -> Glimpse | None:
+    """None where there is nothing, or nothing may be seen."""
+    found = _ask(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW)
+    if found is None:
+        return None
+    return Glimpse(found.inode, _nanoseconds(found), found.size, stat.S_ISREG(found.mode))
 
 
 class _Timestamp(ctypes.Structure):
@@ -85,10 +117,19 @@ _statx = getattr(ctypes.CDLL(None, use_errno=True), "statx", None)
 
 def _birth(descriptor: int) -> int:
     """Birth time in ns, 0 if unknown: Python's os module has no statx before 3.15."""
+    found = _ask(descriptor, b"", _AT_EMPTY_PATH)
+    return 0 if found is None else _nanoseconds(found)
+
+
+def _ask(directory: int, path: bytes, flags: int) -> _Statx | None:
     if _statx is None:
-        return 0
+        return None
     found = _Statx()
-    status = _statx(descriptor, b"", _AT_EMPTY_PATH, _STATX_BTIME, ctypes.byref(found))
-    if status != 0 or not found.mask & _STATX_BTIME:
+    status = _statx(directory, path, flags, _STATX_BASIC | _STATX_BTIME, ctypes.byref(found))
+    return None if status != 0 else found
+
+
+def _nanoseconds(found: _Statx) -> int:
+    if not found.mask & _STATX_BTIME:
         return 0
     return int(found.born.seconds) * 1_000_000_000 + int(found.born.nanoseconds)

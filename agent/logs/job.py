@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import random
 import resource
 import threading
@@ -24,14 +25,21 @@ from agent.logs.cursors import Cursor, Cursors
 from agent.logs.deliver import Dispatcher, Sender
 from agent.logs.destination import Destinations, GroupWish
 from agent.logs.discover import Patterns
-from agent.logs.input import Input, Limits
+from agent.logs.input import Input
 from agent.logs.joining import Joiner, continuing, preset, starting
+from agent.logs.journald.journals import Journals
+from agent.logs.lineup import Lineup, Wanted
 from agent.logs.reader import Reader
+from agent.logs.retire import RetiredInput
+from agent.logs.room import Limits, Room
 from agent.logs.tail import Route, TailedFile
 from agent.logs.timestamps import reader
 
 SENDERS = 4  # threads, and so the most calls of PutLogEvents at once
 _RECEIPT_FILES = 10_000  # generations listed in a receipt, the newest
+_JOURNAL_SECONDS = 5.0  # for what was read of the journal to be acknowledged before others go on reading it
+_WAITING = "waits to be opened (logs.max_open_files)"
+_SEARCHING = "its rotated generations are being looked for"
 
 
 class LogsJob:
@@ -53,12 +61,15 @@ class LogsJob:
         self._cursors = Cursors(database, clock, events)
         self._dispatcher = Dispatcher(clock, rng)
         self._rate = _Rate(clock)
-        limits = Limits(config.rotated_linger, min(config.max_open_files, _descriptors() // 2))
-        self._scopes: list[str] = []
-        self._inputs = [self._make_input(entry, config, limits) for entry in config.files]
-        self._reader = Reader(self._inputs, clock)
+        self._database = database
+        self._random = rng
+        self._config = config
+        self._room = Room(_limits(config))
+        self._folder = os.path.dirname(database.path)
+        self._inputs = Lineup(self._wanted(config), RetiredInput, events, self._note_inputs)
+        self._reader = Reader(self._inputs, clock, self._room, self._inputs)
         self._reader_thread = WorkerThread("logs-reader", [self._reader], clock, events)
-        destinations = Destinations(client, clock, events)
+        destinations = self._destinations = Destinations(client, clock, events)
         self._sender_threads: list[WorkerThread] = []
         for number in range(SENDERS):
             sender = Sender(
@@ -67,6 +78,7 @@ class LogsJob:
             thread = WorkerThread(sender.name, [sender], clock, events, linger=LINGER)
             sender.wake = thread.wake
             self._sender_threads.append(thread)
+        self._journals = self._make_journals(config)
         self._draining = False
         self._generations: dict[int | None, Cursor] = {}  # listed in the receipt of the drain under way
         self._quiet = threading.Event()
@@ -74,23 +86,24 @@ class LogsJob:
 
     @property
     def threads(self) -> Sequence[WorkerThread]:
-        return [self._reader_thread, *self._sender_threads]
+        return [self._reader_thread, *self._journals.threads, *self._sender_threads]
 
     def start(self) -> None:
         for thread in self.threads:
             thread.start()
 
     def debt(self) -> Debt:
-        files = list(self._files())
-        owed = sum(file.owed for file in files) + sum(trouble.size for trouble in self._unreadable().values())
-        items = sum(1 for file in files if file.owed)
-        return Debt(owed, items + len(self._unreadable()), self._rate.seconds(owed))
+        files, unopened = list(self._files()), self._unopened()
+        owed = sum(file.owed for file in files) + sum(size for size, _ in unopened.values())
+        owed += self._journals.owed
+        items = sum(1 for file in files if file.owed) + len(unopened) + self._journals.items
+        return Debt(owed, items, self._rate.seconds(owed))
 
     def status(self) -> Mapping[str, Any]:
-        readable = [_file_status(file) for file in self._files() if not file.sealed]
-        return {
-            "logs": readable + [_trouble_status(path, it.size, it.error) for path, it in self._unreadable().items()]
-        }
+        open_ = [_file_status(file) for file in self._files() if not file.sealed]
+        unopened = [_trouble_status(path, size, error) for path, (size, error) in self._unopened().items()]
+        resting = [_resting_status(cursor) for cursor in self._resting()]
+        return {"logs": open_ + resting + unopened + self._journals.status()}
 
     def drain(self, deadline: float) -> Proofs:  # noqa: ARG002 - nothing here waits, so there is nothing to bound
         """Send all there is, without waiting for batches to fill."""
@@ -98,12 +111,13 @@ class LogsJob:
             self._draining = True
             self._generations = {cursor.id: cursor for cursor in self._remembered()}
             self._hurry(True)
-        settled = self._reader.quiet and not self._unreadable() and not self._scan_errors()
+        files_settled = self._reader.quiet and not self._unopened() and not self._scan_errors()
+        settled = files_settled and self._journals.is_quiet
         return Proofs(
             settled=settled,
-            gaps=() if settled else tuple(self._gaps()),
-            refused=tuple(self._refused()),
-            receipt={"logs": [_receipt(cursor) for cursor in self._all_cursors()]},
+            gaps=(*(() if settled else self._gaps()), *self._lost()),
+            refused=(*self._refused(), *self._journals.refusals()),
+            receipt={"logs": [*map(_receipt, self._all_cursors()), *self._journals.receipts()]},
         )
 
     def resume(self) -> None:
@@ -117,21 +131,71 @@ class LogsJob:
         """
         self._hurry(True, open_lines=False)
         self._quiet.wait(max(0.0, deadline - self._clock.monotonic()))
-        clean = self._reader.quiet and self.debt().items == 0 and not self._scan_errors()
-        for thread in self.threads:
+        clean = self._journals.flush(deadline) and self._reader.quiet
+        clean = clean and self.debt().items == 0 and not self._scan_errors()
+        self._journals.stop(max(0.1, deadline - self._clock.monotonic()))
+        threads = [self._reader_thread, *self._sender_threads]
+        for thread in threads:
             thread.stop()
         grace = max(0.1, deadline - self._clock.monotonic())
-        ended = [thread.join(grace) for thread in self.threads]
+        ended = [thread.join(grace) for thread in threads]
         if ended[0]:
             for input_ in self._inputs:
                 input_.close()
         return clean
 
-    def _make_input(self, entry: LogFile, config: Logs, limits: Limits) -> Input:
-        scope = f"{entry.group} {entry.stream}"
-        self._scopes.append(scope)
+    def can_adapt(self, section: Logs | None) -> bool:
+        """Whether a changed section asks for the same way to AWS."""
+        if section is None:
+            return True
+        return (section.compression, section.role_arn) == (self._config.compression, self._config.role_arn)
+
+    def adapt(self, section: Logs | None) -> None:
+        """Go by a changed section, None for one without entries: what is the same in it is read on undisturbed."""
+        before = self._config
+        self._config = section or before.model_copy(update={"files": (), "journald": ()})
+        if (before.journald, before.flush_interval) != (self._config.journald, self._config.flush_interval):
+            self._replace_journals()
+        self._room.limits = _limits(self._config)
+        self._destinations.renew()
+        self._inputs.change(self._wanted(self._config))
+        self._reader_thread.wake()
+
+    def _make_journals(self, config: Logs) -> Journals:
+        return Journals(
+            config.journald,
+            config.flush_interval,
+            self._dispatcher,
+            self._database,
+            self._clock,
+            self._events,
+            self._random,
+            memory=self._room.memory,
+        )
+
+    def _replace_journals(self) -> None:
+        """The journal keeps what is not acknowledged: others read on from there."""
+        until = self._clock.monotonic() + _JOURNAL_SECONDS
+        self._journals.flush(until)
+        self._journals.stop(_JOURNAL_SECONDS)
+        self._journals = self._make_journals(self._config)
+        self._journals.start()
+
+    def _wanted(self, config: Logs) -> list[Wanted[Input]]:
+        """The inputs that a section asks for, each known by its entry and by what else it was made with."""
+        shared = (config.flush_interval, config.max_deleted_bytes)
+        return [
+            Wanted((entry, shared), _scope(entry), partial(self._make_input, entry, config)) for entry in config.files
+        ]
+
+    def _note_inputs(self, inputs: Sequence[Input | RetiredInput]) -> None:
+        """In the reading thread: others are there. What of cursors and descriptors these have is not for new ones."""
+        self._cursors.hold(cursor for each in inputs for cursor in each.cursors())
+        self._room.tenants[:] = [each.tenant for each in inputs]
+
+    def _make_input(self, entry: LogFile, config: Logs) -> Input:
         route = Route(
-            scope=scope,
+            scope=_scope(entry),
             destination=_destination(entry),
             wish=GroupWish(entry.retention, entry.class_, entry.kms_key, entry.tags),
             max_event=entry.max_event_size,
@@ -142,17 +206,19 @@ class LogsJob:
         return Input(
             Patterns(entry.path, entry.exclude),
             route,
-            limits,
+            self._room,
             self._cursors,
             self._dispatcher,
             self._events,
+            folder=self._folder,
             from_end=entry.start_at == "end",
-            opened=lambda: sum(len(input_.files) + len(input_.rotated) for input_ in self._inputs),
+            delete=entry.delete_when_shipped,
         )
 
     def _hurry(self, on: bool, *, open_lines: bool = True) -> None:
         self._dispatcher.hurry(on)
         self._reader.set_hurry(on, open_lines=open_lines)
+        self._journals.hurry(on, reading=open_lines)
         self._quiet.clear()
         for thread in self.threads:
             thread.wake()
@@ -160,13 +226,24 @@ class LogsJob:
     def _after_batch(self) -> None:
         self._rate.note(self._dispatcher.settled_bytes)
         self._reader_thread.wake()
+        self._journals.wake()
 
     def _files(self) -> Iterator[TailedFile]:
         for input_ in self._inputs:
             yield from list(input_)
 
-    def _unreadable(self) -> dict[str, Any]:
-        return {path: trouble for input_ in self._inputs for path, trouble in list(input_.unreadable.items())}
+    def _resting(self) -> Iterator[Cursor]:
+        for input_ in self._inputs:
+            yield from [resting.cursor for resting in list(input_.resting.values())]
+
+    def _unopened(self) -> dict[str, tuple[int, str]]:
+        """What is meant and not open, by path: its size, and why."""
+        found: dict[str, tuple[int, str]] = {}
+        for input_ in self._inputs:
+            found |= dict.fromkeys(list(input_.searching), (0, _SEARCHING))
+            found |= {path: (size, _WAITING) for path, size in list(input_.waiting.items())}
+            found |= {path: (trouble.size, trouble.error) for path, trouble in list(input_.unreadable.items())}
+        return found
 
     def _scan_errors(self) -> dict[str, str]:
         return {path: error for input_ in self._inputs for path, error in list(input_.scan_errors.items())}
@@ -175,10 +252,17 @@ class LogsJob:
         for file in self._files():
             if not file.idle:
                 yield Gap("log", shown(file.path), file.owed, file.error or "not yet acknowledged")
-        for path, trouble in self._unreadable().items():
-            yield Gap("log", shown(path), trouble.size, trouble.error)
+        for path, (size, error) in self._unopened().items():
+            yield Gap("log", shown(path), size, error)
         for path, error in self._scan_errors().items():
             yield Gap("log", shown(path), 0, error)
+        yield from self._journals.gaps()
+
+    def _lost(self) -> Iterator[Gap]:
+        """What was never read and can't be any more."""
+        for cursor in self._all_cursors():
+            if cursor.lost:
+                yield Gap("log", shown(cursor.path), cursor.lost, cursor.lost_why)
 
     def _refused(self) -> Iterator[Refusal]:
         for cursor in self._all_cursors():
@@ -195,7 +279,7 @@ class LogsJob:
         return list(self._generations.values())[-_RECEIPT_FILES:]
 
     def _remembered(self) -> Iterator[Cursor]:
-        for scope in dict.fromkeys(self._scopes):
+        for scope in self._inputs.scopes:
             yield from self._cursors.load(scope)
 
 
@@ -226,13 +310,14 @@ class _Rate:
 def _rules(entry: LogFile) -> EventRules | None:
     """What the entry asks of its events beyond being lines of UTF-8; None: nothing."""
     encoding = codecs.lookup(entry.encoding).name
-    plain = encoding in ("utf-8", "ascii") and not (entry.keep or entry.drop or entry.multiline or entry.timestamp)
-    if plain:
+    asked = entry.keep or entry.drop or entry.multiline or entry.timestamp or entry.metrics
+    if encoding in ("utf-8", "ascii") and not asked:
         return None
     parse = None
     if entry.timestamp is not None:
         parse = reader(entry.timestamp.format, entry.timestamp.timezone, entry.timestamp.json_key)
-    return EventRules(encoding, _joiner(entry), entry.keep, entry.drop, parse)
+    counters = tuple(metric.match for metric in entry.metrics)
+    return EventRules(encoding, _joiner(entry), entry.keep, entry.drop, parse, counters)
 
 
 def _joiner(entry: LogFile) -> Callable[[], Joiner] | None:
@@ -245,6 +330,15 @@ def _joiner(entry: LogFile) -> Callable[[], Joiner] | None:
         return partial(starting, wanted.start)
     assert wanted.continue_ is not None
     return partial(continuing, wanted.continue_)
+
+
+def _scope(entry: LogFile) -> str:
+    return f"{entry.group} {entry.stream}"
+
+
+def _limits(config: Logs) -> Limits:
+    most = min(config.max_open_files, _descriptors() // 2)
+    return Limits(config.rotated_linger, most, config.max_deleted_bytes)
 
 
 def _destination(entry: LogFile) -> Callable[[str, float], tuple[str, str]]:
@@ -270,6 +364,19 @@ def _file_status(file: TailedFile) -> dict[str, Any]:
         "read": file.read,
         "acknowledged": cursor.offset,
         "error": file.error,
+    }
+
+
+def _resting_status(cursor: Cursor) -> dict[str, Any]:
+    offset = cursor.offset
+    return {
+        "path": shown(cursor.path),
+        "group": cursor.group,
+        "stream": cursor.stream,
+        "size": offset,
+        "read": offset,
+        "acknowledged": offset,
+        "error": None,
     }
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from agent.logs.cursors import Cursor
-from agent.logs.identity import guard, locate, prefix
+from agent.logs.identity import ALIKE_BYTES, guard, locate, prefix, tells
 
 _MOST = 4096  # cursors remembered; of those that ended the oldest is forgotten first
 
@@ -39,6 +39,9 @@ class Known:
         if not same:
             del self._by_inode[cursor.locator.inode]
 
+    def __iter__(self) -> Iterator[Cursor]:
+        return iter([*self._missing.values(), *self._ended.values()])
+
     def missing(self) -> list[Cursor]:
         """Those that have not ended: somewhere their file may be."""
         return list(self._missing.values())
@@ -52,12 +55,66 @@ class Known:
         inode = os.fstat(descriptor).st_ino
         return next((each for each in reversed(self._by_inode.get(inode, ())) if _is_of(descriptor, each)), None)
 
+    def as_it_was(self, found: os.stat_result) -> Cursor | None:
+        """The cursor of a file that was read and acknowledged to its end and was not touched since: its inode's time
+        can't be set by anyone (ctime of inode(7)), so it need not be opened.
+        """
+        seen = (found.st_dev, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        for cursor in reversed(self._by_inode.get(found.st_ino, ())):
+            if (cursor.locator.device, cursor.offset, cursor.written, cursor.changed) == seen:
+                return cursor
+        return None
+
+    def has_ended_with(self, descriptor: int, size: int) -> bool:
+        """Whether a generation of this beginning and that size, modulo 2**32, was read to its end. Raises OSError."""
+        heads = _Heads(descriptor)
+        return any(
+            cursor.offset == cursor.size and cursor.size % (1 << 32) == size and heads.fit(cursor)
+            for cursor in self._ended.values()
+        )
+
+    def has_ended_as(self, descriptor: int) -> bool:
+        """Whether a generation of all this content was read to its end. Raises OSError."""
+        size, heads = os.fstat(descriptor).st_size, _Heads(descriptor)
+        alike = (cursor for cursor in self._ended.values() if cursor.offset == cursor.size == size)
+        return any(heads.fit(cursor) and has_all_of(descriptor, cursor) for cursor in alike)
+
+    def copied_to(self, descriptor: int, least: int = ALIKE_BYTES) -> Iterator[Cursor]:
+        """Cursors of files that were not met, of which this one has all that was acknowledged, `least` bytes of it.
+
+        Content alone is taken as evidence only if it is no mere repetition. Raises OSError.
+        """
+        size, heads = os.fstat(descriptor).st_size, _Heads(descriptor)
+        for cursor in self.missing():
+            fits = self.misses(cursor) and least <= cursor.offset <= size and heads.fit(cursor)
+            if fits and has_all_of(descriptor, cursor) and (least < ALIKE_BYTES or tells(descriptor, cursor.offset)):
+                yield cursor
+
+
+class _Heads:
+    """The hashes of one file's head, each length hashed once."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._known: dict[int, tuple[int, str]] = {}
+
+    def fit(self, cursor: Cursor) -> bool:
+        """Whether the cursor's file begins in the same way."""
+        length, _ = cursor.prefix
+        if length not in self._known:
+            self._known[length] = prefix(self._descriptor, length)
+        return self._known[length] == cursor.prefix
+
 
 def _is_of(descriptor: int, cursor: Cursor) -> bool:
     """Whether an open file is the cursor's: same place, same head, same bytes before the cursor. Raises OSError."""
+    return cursor.locator.same_place(locate(descriptor)) and has_all_of(descriptor, cursor)
+
+
+def has_all_of(descriptor: int, cursor: Cursor) -> bool:
+    """Whether an open file has the cursor's head, and the same bytes before it. Raises OSError."""
     return (
-        cursor.locator.same_place(locate(descriptor))
-        and os.fstat(descriptor).st_size >= cursor.offset
+        os.fstat(descriptor).st_size >= cursor.offset
         and prefix(descriptor, cursor.prefix[0]) == cursor.prefix
         and guard(descriptor, cursor.offset) == cursor.guard
     )

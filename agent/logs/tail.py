@@ -7,22 +7,34 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from agent.logs.batch import BatchBuilder
+from agent.logs.blank import end_of_blank
 from agent.logs.compose import Composer, EventRules
 from agent.logs.cursors import Cursor, Cursors
 from agent.logs.deliver import Batch, Dispatcher
 from agent.logs.destination import GroupWish
-from agent.logs.encodings import MARK_BYTES, marked
+from agent.logs.encodings import MARK_BYTES, Encoding, marked
 from agent.logs.frame import Block, FrameCounts, Framer
-from agent.logs.identity import GUARD_BYTES, PREFIX_BYTES, digest, prefix
+from agent.logs.identity import ALIKE_BYTES, GUARD_BYTES, PREFIX_BYTES, digest, locate, prefix, tells
 
 CHUNK_BYTES = 64 << 10  # read at once: larger chunks fall out of the CPU's cache
 TURN_BYTES = 512 << 10  # read of one file before the next has its turn
 BUSY_BACKLOG_BYTES = 8 << 20  # from here on several batches of a stream may be in flight
 _MOST_UNSETTLED = 8  # batches of one file handed over, the first not acknowledged: what a crash may send twice
 _REMEMBER_SECONDS = 30.0  # between two times that a size is saved by itself, not with an acknowledgement
+
+
+class Memory(Protocol):
+    """What all files together may hold; see `agent.logs.room`."""
+
+    @property
+    def full(self) -> bool: ...
+
+    def change(self, before: int, after: int) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -42,13 +54,21 @@ class TailedFile:
     """An open file and how far it is read, sent and acknowledged."""
 
     def __init__(
-        self, route: Route, cursor: Cursor, descriptor: int, dispatcher: Dispatcher, cursors: Cursors, now: float
+        self,
+        route: Route,
+        cursor: Cursor,
+        descriptor: int,
+        dispatcher: Dispatcher,
+        cursors: Cursors,
+        memory: Memory,
+        now: float,
     ) -> None:
         self.path = cursor.path
         self.cursor = cursor
         self.descriptor = descriptor
         self.size = cursor.offset
         self.error: str | None = None
+        self.failing_since = 0.0  # monotonic seconds, if there is an error
         self.detached = False  # its path leads elsewhere now: rotated, replaced or deleted
         self.detached_at = 0.0  # monotonic seconds when that was seen
         self.grown_at = now  # monotonic seconds when it was opened or last seen to grow
@@ -57,12 +77,16 @@ class TailedFile:
         self._route = route
         self._dispatcher = dispatcher
         self._cursors = cursors
+        self._memory = memory
+        self._held = 0  # bytes of it
         self._lock = threading.Lock()
         self._unsettled: deque[Batch] = deque()
         self._builder: BatchBuilder | None = None
         self._tail = os.pread(descriptor, *_before(cursor.offset))  # the bytes before the read position
         self._framer = self._make_framer(cursor.offset)
         self._stat = (-1, -1)
+        self._blank_to = 0  # up to here zero bytes were found from the read position on
+        self._blank = 0
         self._gone = 0
         self._remember_at = 0.0
 
@@ -95,6 +119,16 @@ class TailedFile:
         """Everything that was seen is read and settled."""
         return self.at_rest and self.owed == 0
 
+    @property
+    def restful(self) -> bool:
+        """Whether it may be closed for the time being: it was looked at, and all of it is acknowledged."""
+        looked_at = self._stat[0] == self.cursor.offset
+        return looked_at and self.idle and not (self.detached or self.sealed or self.overwritten or self.error)
+
+    def is_as_seen(self, found: os.stat_result) -> bool:
+        """Whether it has not changed since it was looked at."""
+        return (found.st_size, found.st_mtime_ns) == self._stat
+
     def look(self, now: float) -> None:
         """Take in the present size; notice another content. Raises OSError."""
         if self.sealed:
@@ -104,6 +138,7 @@ class TailedFile:
             return
         overwritten = found.st_size < self.read or not self._same_content()
         self._stat = (found.st_size, found.st_mtime_ns)
+        self._blank_to = 0
         if found.st_size > self.size:
             self.grown_at = now
         self.overwritten = overwritten
@@ -111,6 +146,7 @@ class TailedFile:
             self._gone += max(0, self.size - found.st_size)
             self.size = found.st_size
             self._grow_prefix()
+            self._note_times(found)
 
     def advance(self, now: float, epoch: float, *, hurry: bool, final: bool) -> bool:
         """Read up to TURN_BYTES and hand over what is full or due; True if there is more to do at once.
@@ -119,11 +155,21 @@ class TailedFile:
         """
         if self.sealed or self._waits_for_mark(now, final=final):
             return False
+        try:
+            return self._advance(now, epoch, hurry=hurry or self._must_wait(), final=final)
+        finally:
+            with self._lock:
+                self._count_held()
+
+    def _advance(self, now: float, epoch: float, *, hurry: bool, final: bool) -> bool:
         budget = TURN_BYTES
         while budget > 0 and self.read < self.size and not self.overwritten:
             if not self._fill(now, epoch, hurry=hurry):
                 return False
-            budget -= self._feed(epoch)
+            if self._must_wait():
+                self._send(epoch, hurry=True)
+                return False
+            budget -= self._feed(now, epoch)
         if not self._fill(now, epoch, hurry=hurry, final=self._may_finish(now, final=final)):
             return False
         if self._builder is not None and (hurry or now - self._builder.opened >= self._route.flush_interval):
@@ -152,15 +198,50 @@ class TailedFile:
             batch.done = True
             while self._unsettled and self._unsettled[0].done:
                 self._acknowledge(self._unsettled.popleft())
+            self._count_held()
             self._save()
+
+    def wind_up(self, now: float, epoch: float, *, keep: bool) -> bool:
+        """Read no further, hand over the lines that were read; True once all that was handed over is settled.
+
+        `keep`: what is not yet read is still owed, by someone else.
+        """
+        if not keep:
+            self.size = min(self.size, self.read)
+        handed_over = self._fill(now, epoch, hurry=True) and self._send(epoch, hurry=True)
+        with self._lock:
+            return handed_over and not self._unsettled
+
+    def measure(self) -> None:
+        """Take in how much there is to be read by someone else, and look at nothing of it. Raises OSError."""
+        if self.descriptor >= 0:
+            self.size = max(self.size, os.fstat(self.descriptor).st_size)
+
+    def part_with(self) -> int:
+        """Its descriptor, the caller's from here on; the cursor is another's."""
+        with self._lock:
+            self._held = self._memory.change(self._held, 0)
+        descriptor, self.descriptor, self.sealed = self.descriptor, -1, True
+        return descriptor
 
     def finish(self, *, ended: bool) -> None:
         """Close the file; `ended` for good."""
+        self.cursor.ended = ended
+        self.release()
         with self._lock:
-            self.cursor.ended = ended
             self._save()
+
+    def release(self) -> None:
+        """Close the file; the cursor is as it should be saved."""
+        with self._lock:
+            if self.descriptor >= 0 and self.idle and self.error is None:
+                self._note_rest()
+            self.cursor.size, self.cursor.read = self.size, self.read
+            self._held = self._memory.change(self._held, 0)
         if self.descriptor >= 0:
-            os.close(self.descriptor)
+            with suppress(OSError):  # of a network file system that is away: it is closed all the same (close(2))
+                os.close(self.descriptor)
+            self.descriptor = -1
 
     def abandon(self, now: float, epoch: float) -> int:
         """Another content is in the file now: hand over what was read of the old. The descriptor is the caller's."""
@@ -177,6 +258,42 @@ class TailedFile:
         gone, self._gone = self._gone, 0
         return gone
 
+    def take_blank(self) -> int:
+        """Zero bytes that were left out, since this was last asked."""
+        blank, self._blank = self._blank, 0
+        return blank
+
+    def begins_as(self, descriptor: int) -> bool:
+        """Whether another open file has the same head. Raises OSError."""
+        return prefix(descriptor, self.cursor.prefix[0]) == self.cursor.prefix
+
+    def is_copied_to(self, descriptor: int, least: int = ALIKE_BYTES) -> bool:
+        """Whether another open file has all that was read of this one, `least` bytes at least. Raises OSError.
+
+        Content alone is taken as evidence only if it is no mere repetition.
+        """
+        return (
+            self.read >= least
+            and os.fstat(descriptor).st_size >= self.read
+            and self.begins_as(descriptor)
+            and os.pread(descriptor, *_before(self.read)) == self._tail
+            and (least < ALIKE_BYTES or tells(descriptor, self.read))
+        )
+
+    def continue_in(self, descriptor: int, now: float) -> int:
+        """Go on in a copy of this file, since it was itself cut off or deleted; its own descriptor, now the caller's.
+
+        Raises OSError.
+        """
+        locator, head = locate(descriptor), prefix(descriptor, PREFIX_BYTES)
+        with self._lock:
+            before, self.descriptor = self.descriptor, descriptor
+            self.cursor.locator, self.cursor.prefix = locator, head
+            self.overwritten, self.grown_at = False, now
+            self._stat, self._blank_to = (-1, -1), 0
+            self._save()
+        return before
+
     def _may_finish(self, now: float, *, final: bool) -> bool:
         """Whether an unterminated line at the end counts as a line."""
         if not self._framer.pending or self.read < self.size:
@@ -185,6 +302,7 @@ class TailedFile:
 
     def _make_framer(self, offset: int) -> Framer | Composer:
         rules, encoding = self._route.rules, self.cursor.encoding
+        self._unit = Encoding(encoding or (rules.encoding if rules else "utf-8")).unit
         if encoding and encoding != (rules.encoding if rules else "utf-8"):
             rules = replace(rules or EventRules(), encoding=encoding)
         if rules is None:
@@ -208,7 +326,25 @@ class TailedFile:
         self._framer = self._make_framer(length)
         return length
 
-    def _feed(self, epoch: float) -> int:
+    def _must_wait(self) -> bool:
+        """Whether all files together hold so much that first some of it has to be acknowledged."""
+        return self._memory.full and self._dispatcher.busy
+
+    def _count_held(self) -> None:
+        self._held = self._memory.change(self._held, max(0, self.read - self.cursor.offset))
+
+    def _note_times(self, found: os.stat_result) -> None:
+        self.cursor.changed = found.st_ctime_ns
+        if not self.detached:
+            self.cursor.written = found.st_mtime_ns
+
+    def _note_rest(self) -> None:
+        """All of it is acknowledged: what to know it by without reading it again."""
+        found = os.fstat(self.descriptor)
+        whole = found.st_size == self.cursor.offset and self.is_as_seen(found)
+        self.cursor.changed = found.st_ctime_ns if whole else 0
+
+    def _feed(self, now: float, epoch: float) -> int:
         """Read on; each read begins with the bytes known to come before, so that another content can't slip in."""
         length = len(self._tail)
         data = os.pread(self.descriptor, length + min(CHUNK_BYTES, self.size - self.read), self.read - length)
@@ -218,10 +354,61 @@ class TailedFile:
         if len(data) == length:
             self._cut_off()  # since it was looked at
             return TURN_BYTES
+        if data[-1] == 0 or data[length] == 0:
+            data = data[: self._before_blank(data, length)]
+            if len(data) == length:
+                return self._pass_blank(now, epoch)
         skipped = self._take_mark(data) if self.read == 0 else length
         self._framer.feed(data[skipped:], epoch)
         self._tail = data[-GUARD_BYTES:]
         return len(data) - length
+
+    def _before_blank(self, data: bytes, length: int) -> int:
+        """How much of `data`, of which `length` bytes are known, comes before zero bytes that may be no text: those
+        at its end, for more may follow; all of it where a line would begin with them.
+        """
+        zeros = len(data) - length - len(data[length:].lstrip(b"\0"))
+        begins = zeros and not self._framer.pending and not (self.read == 0 and marked(data))
+        if begins and self._aligned(self.read + zeros) > self.read:
+            return length
+        offset = self.read - length
+        return max(length, self._aligned(offset + len(data.rstrip(b"\0")) + self._unit - 1) - offset)
+
+    def _pass_blank(self, now: float, epoch: float) -> int:
+        """Zero bytes from the read position on: leave them out if text follows, else wait for it."""
+        start = max(self._blank_to, self.read)
+        self._blank_to, known = end_of_blank(self.descriptor, start, self.size, TURN_BYTES)
+        if known and self._blank_to < self.size:
+            return self._leave_out(self._aligned(self._blank_to), now, epoch)
+        if known:
+            self.size = self.read  # set aside for a log that is still to be written, or a hole to the end
+        return TURN_BYTES
+
+    def _leave_out(self, end: int, now: float, epoch: float) -> int:
+        """Go on at `end`. In the middle of a line few zero bytes are text, and many end it."""
+        framer, length = self._framer, end - self.read
+        if framer.pending and length < CHUNK_BYTES:
+            framer.feed(os.pread(self.descriptor, length, self.read), epoch)
+        elif framer.pending and not self._fill(now, epoch, hurry=False, final=True):
+            return TURN_BYTES
+        else:
+            self._skip(end, now)
+        self._tail = os.pread(self.descriptor, *_before(self.read))
+        return CHUNK_BYTES
+
+    def _skip(self, end: int, now: float) -> None:
+        """Begin anew at `end`; what is left out is accounted for, so that the cursor passes over it."""
+        start, counts = self._framer.offset, self._framer.counts
+        self._blank += end - start
+        self._tail = os.pread(self.descriptor, *_before(end))
+        self._framer = self._make_framer(end)
+        self._framer.counts = counts
+        self._builder = self._builder or BatchBuilder(start, now)
+        self._builder.add(0, Block("", "", 0, 0, start, end, self._tail))
+
+    def _aligned(self, position: int) -> int:
+        """The last offset up to `position` at which a character can begin."""
+        return position - position % self._unit
 
     def _fill(self, now: float, epoch: float, *, hurry: bool, final: bool = False, force: bool = False) -> bool:
         """Frame what was read into batches; False when the lane takes no more, unless it has to."""

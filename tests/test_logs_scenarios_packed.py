@@ -1,0 +1,107 @@
+"""Generations that were compressed before they were read: unpacked from where they were, or said to be lost."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from logs_harness import Entry, Rig, check, lines, rigs
+
+from agent.aws.errors import Unreachable
+
+Make = Callable[..., Rig]
+
+PACKERS: dict[str, Any] = {".gz": gzip, ".bz2": bz2, ".xz": lzma}
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    with rigs(tmp_path) as make:
+        yield make
+
+
+@pytest.fixture(params=[Rig.stop, Rig.crash], ids=["stopped", "killed"])
+def compressed(make: Make, request: pytest.FixtureRequest) -> Rig:
+    """Ten lines of app.log have arrived, thirty more were written; it is gone, and the agent is down."""
+    rig = make(Entry("app.log*", stream=os.path.basename))
+    rig.write("app.log", lines(10))
+    rig.run(10)
+    rig.logs.down = Unreachable("PutLogEvents", "OSError")
+    rig.write("app.log", lines(30, 10))
+    rig.run(60)
+    request.param(rig)
+    rig.logs.down = None
+    return rig
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_what_was_compressed_unread_while_down_arrives_from_where_it_was(compressed: Rig, suffix: str) -> None:
+    content = compressed.path("app.log").read_bytes()
+    compressed.path("app.log").unlink()
+    compressed.path(f"app.log.1{suffix}").write_bytes(PACKERS[suffix].compress(content))
+    compressed.write("app.log", lines(10, 40))
+    compressed.start()
+    compressed.run(60)
+    check(lines(50), compressed.logs.messages("/g", "app.log"))
+    assert set(compressed.logs.streams["/g"]) == {"app.log"}
+    compressed.restart()
+    compressed.run(60)
+    check(lines(50), compressed.logs.messages("/g", "app.log"))
+    assert compressed.counter("log_bytes_lost") == 0
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+@pytest.mark.parametrize("down", [False, True], ids=["running", "down"])
+def test_a_generation_that_was_compressed_before_anybody_saw_it_arrives_in_its_turn(
+    make: Make, suffix: str, down: bool
+) -> None:
+    rig = make(Entry("app.log", stream=os.path.basename))
+    rig.write("app.log", lines(10))
+    rig.run(10)
+    if down:
+        rig.stop()
+    for number in range(1, 4):
+        rig.rotate("app.log", f"app.log-2026112{number}")
+        rig.write("app.log", lines(10, 10 * number))
+    unseen = rig.path("app.log-20261122")
+    rig.path(f"{unseen}{suffix}").write_bytes(PACKERS[suffix].compress(unseen.read_bytes()))
+    unseen.unlink()
+    if down:
+        rig.start()
+    rig.run(100)
+    check(lines(40), rig.logs.messages("/g", "app.log"))
+    rig.restart()
+    rig.run(100)
+    check(lines(40), rig.logs.messages("/g", "app.log"))
+
+
+def test_what_was_compressed_unread_and_can_not_be_unpacked_is_said_in_bytes(compressed: Rig) -> None:
+    compressed.path("app.log").unlink()
+    compressed.path("app.log.1.gz").write_bytes(b"\x1f\x8bdamaged\n")
+    compressed.write("app.log", lines(10, 40))
+    compressed.start()
+    compressed.run(60)
+    check(lines(10) + lines(10, 40), compressed.logs.messages("/g", "app.log"))
+    (said,) = compressed.said.fields("log_lost")
+    assert (said["path"], said["bytes"]) == (str(compressed.path("app.log")), 12 * 30)
+    assert compressed.counter("log_bytes_lost") == 12 * 30
+
+
+def test_what_was_compressed_after_it_had_arrived_is_not_read_again(make: Make) -> None:
+    rig = make(Entry("app.log*"))
+    for number in range(5):
+        rig.write("app.log", lines(30, 30 * number))
+        rig.run(10)
+        rig.path(f"app.log.{number}.gz").write_bytes(gzip.compress(rig.path("app.log").read_bytes()))
+        rig.path("app.log").unlink()
+        rig.run(10 if number % 2 else 0)
+        if number == 3:
+            rig.restart()
+    rig.run(100)
+    check(lines(150), rig.logs.messages())
