@@ -74,7 +74,8 @@ class _Assembly:
         self.scaling = AutoScaling(aws, place.instance_id)
         heartbeat = Heartbeat(self.scaling, clock, events, self.rng)
         heartbeat_thread = self.thread(heartbeat)
-        self.crew = Crew([*self.jobs(config)], clock)
+        self.crew = Crew(clock, events)
+        self.crew.enlist(self.jobs(config))
         drain = config.drain or Drain()
         self.machine = Machine(drain, self.tools(config, drain, heartbeat, heartbeat_thread))
         machine_thread = self.thread(self.machine)
@@ -131,7 +132,7 @@ class _Assembly:
         from agent.logs.job import LogsJob
 
         client = Logs(self.role(logs.role_arn, config), gzip=logs.compression == "gzip")
-        return lambda: LogsJob(logs, client, self.database, self.clock, self.events, self.rng)
+        return lambda: LogsJob(logs, client, self.database, self.clock, self.events, self.rng, self.crew)
 
     def metrics(self, config: Config) -> Callable[[], Job | None]:
         metrics = config.metrics

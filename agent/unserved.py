@@ -5,33 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent.config.schema import Config
-from agent.config.sections.logs import LogFile
 
 _COLLECTORS = ("diskio", "net", "netstat", "processes", "ethtool", "pressure")
 
 
 def unserved(config: Config, *, root: bool) -> list[str]:
     """Key paths that are used and not served; `root`: whether this process runs as root."""
-    return [*_sections(config), *_logs(config), *_metrics(config), *_uploads(config), *_drain(config, root=root)]
+    return [*_sections(config), *_metrics(config), *_uploads(config), *_drain(config, root=root)]
 
 
 def _sections(config: Config) -> Iterator[str]:
     for name in ("alarms", "snapshots", "restore", "sessions"):
         if getattr(config, name):
-            yield name
-
-
-def _logs(config: Config) -> Iterator[str]:
-    if config.logs is None:
-        return
-    for index, entry in enumerate(config.logs.files):
-        for name in _unserved_of_file(entry):
-            yield f"logs.files[{index}].{name}"
-
-
-def _unserved_of_file(entry: LogFile) -> Iterator[str]:
-    for name in ("delete_when_shipped", "metrics"):
-        if getattr(entry, name):
             yield name
 
 

@@ -207,6 +207,17 @@ def _refused(message: str) -> Refused:
     return Refused("PutLogEvents", "InvalidParameterException", message, 400)
 
 
+class FakeSamples:
+    """A SampleSink that remembers: (name, value, count, unit)."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, float, int, str]] = []
+
+    def sample(self, name: str, value: float, count: int, unit: str, dimensions: Mapping[str, str]) -> None:
+        assert dimensions == {}
+        self.taken.append((name, value, count, unit))
+
+
 # -- the parts
 
 

@@ -61,9 +61,9 @@ drain: {receipt: {bucket: receipts}}
 
 
 def test_what_run_would_refuse_is_noted(check):
-    code, out, _ = check("alarms: []\nlogs: {journald: [{group: /j}]}\n")
+    code, out, _ = check("alarms: []\ndrain: {triggers: {rebalance: true}}\n")
     assert code == 0
-    assert "note: logs.journald: this version can't do it yet; `outlive run` refuses it" in out
+    assert "note: drain.triggers.rebalance: this version can't do it yet; `outlive run` refuses it" in out
 
 
 def test_notes_stand_below_and_change_nothing(check):

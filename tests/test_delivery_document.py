@@ -68,7 +68,7 @@ def test_every_test_of_a_situation_is_named_in_the_document() -> None:
     """A scenario that is tested is promised."""
     named = {name for _, name in _NAMED.findall(TEXT)}
     files = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").glob("test_logs_scenarios_*.py"))
-    tests = [name for file in files for name in names_in(str(file))]
+    tests = [name for file in files for name, fails in names_in(str(file)).items() if not fails]
     assert len(tests) > 40
     assert [name for name in tests if name not in named] == []
 

@@ -139,7 +139,7 @@ def test_known_forgets_the_oldest_that_ended_and_never_one_that_did_not() -> Non
 
 
 def test_known_does_not_remember_what_was_overwritten() -> None:
-    known = Known([one(id=1, overwritten=True)])
+    known = Known([one(id=1, overwritten=True, ended=True)])
     assert known.missing() == []
     assert known._by_inode == {}
 

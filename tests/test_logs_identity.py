@@ -202,7 +202,8 @@ def test_head_and_guard_are_of_the_bytes_that_are_there(descriptor: int) -> None
     assert prefix(descriptor, 1024)[0] == 256
     assert prefix(descriptor, 10) == (10, prefix(descriptor, 10)[1])
     assert prefix(descriptor, 10)[1] != prefix(descriptor, 11)[1]
-    assert guard(descriptor, 256)[0] == GUARD_BYTES
+    assert guard(descriptor, 256)[0] == min(GUARD_BYTES, 256)
+    assert guard(descriptor, 256, 64) == (64, guard(descriptor, 256, 64)[1])
     assert guard(descriptor, 10)[0] == 10
     assert guard(descriptor, 100)[1] != guard(descriptor, 101)[1]
     assert guard(descriptor, 0) == prefix(descriptor, 0)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import Said
-from logs_harness import FakeLogs, append, check, lines, unprivileged
+from logs_harness import FakeLogs, FakeSamples, append, check, lines, unprivileged
 
 from agent.aws.errors import Transient, Unreachable
 from agent.config.sections.logs import Logs
@@ -45,12 +45,13 @@ class Bench:
         self.home = home
         self.clock = HookedClock()
         self.logs = FakeLogs(self.clock)
+        self.samples = FakeSamples()
         self.database = Database(str(home / "state.db"))
         self.said = Said()
         self.events = Events(self.said, self.clock)
         files = [{"path": str(home / "*.log"), "group": "/g", "stream": "s"}]
         config = Logs.model_validate({"files": files, **options})
-        self.job = LogsJob(config, self.logs, self.database, self.clock, self.events, random.Random(0))
+        self.job = LogsJob(config, self.logs, self.database, self.clock, self.events, random.Random(0), self.samples)
         self.workers = [slot.worker for thread in self.job.threads for slot in thread._slots]
 
     def run(self, seconds: float) -> None:
@@ -308,7 +309,7 @@ def test_the_threads_of_a_job_ship_and_stop(tmp_path: Path) -> None:
     database = Database(str(tmp_path / "state.db"))
     append(tmp_path / "a.log", lines(100))
     config = Logs.model_validate({"files": [{"path": str(tmp_path / "a.log"), "group": "/g", "stream": "s"}]})
-    job = LogsJob(config, logs, database, clock, Events(Said(), clock), random.Random(0))
+    job = LogsJob(config, logs, database, clock, Events(Said(), clock), random.Random(0), FakeSamples())
     before = len(os.listdir("/proc/self/fd"))
     job.start()
     assert job.stop(clock.monotonic() + 5.0)
@@ -316,3 +317,39 @@ def test_the_threads_of_a_job_ship_and_stop(tmp_path: Path) -> None:
     assert not any(thread._thread.is_alive() for thread in job.threads)
     assert len(os.listdir("/proc/self/fd")) <= before
     database.close()
+
+
+# counts from lines
+
+
+def counting(home: Path, **options: Any) -> Bench:
+    entry = {"path": str(home / "*.log"), "group": "/g", "stream": "s", **options}
+    metrics = [
+        {"name": "errors", "match": "ERR", "unit": "Count"},
+        {"name": "sevens", "match": "7$", "value": 2.5, "unit": "None"},
+    ]
+    return Bench(home, files=[{**entry, "metrics": metrics}])
+
+
+def test_what_lines_count_is_handed_over_when_they_are_acknowledged(tmp_path: Path) -> None:
+    bench = counting(tmp_path)
+    append(tmp_path / "a.log", ["ERR 1", "fine 7", "ERR 7", "fine"])
+    bench.logs.down = DOWN
+    bench.run(20)
+    assert bench.samples.taken == []
+    bench.logs.down = None
+    assert bench.drain(30).settled
+    assert bench.samples.taken == [("errors", 1.0, 2, "Count"), ("sevens", 2.5, 2, "None")]
+    append(tmp_path / "a.log", ["fine", "fine"])
+    assert bench.drain(30).settled
+    assert len(bench.samples.taken) == 2
+    bench.close()
+
+
+def test_lines_that_are_dropped_are_counted_all_the_same(tmp_path: Path) -> None:
+    bench = counting(tmp_path, drop=["ERR"])
+    append(tmp_path / "a.log", ["ERR 1", "fine", "ERR 2"])
+    assert bench.drain(30).settled
+    assert bench.logs.messages() == ["fine"]
+    assert bench.samples.taken == [("errors", 1.0, 2, "Count")]
+    bench.close()

@@ -181,6 +181,22 @@ def test_what_was_unread_at_the_truncation_is_read_from_a_copy_outside_the_patte
     assert rig.counter("log_bytes_lost") == 0
 
 
+def test_what_was_copied_and_cut_off_before_anything_of_it_was_acknowledged_is_not_said_to_be_lost(
+    make: Make,
+) -> None:
+    rig = make(Entry("app.log*"))
+    rig.write("app.log", lines(100))
+    rig.run(1)  # read, not sent
+    rig.crash()
+    copytruncate(rig.path("app.log"), rig.path("app.log.1"))
+    rig.write("app.log", lines(10, 100))
+    rig.start()
+    rig.run(100)
+    check(lines(110), rig.logs.messages())
+    assert rig.said.fields("log_lost") == []
+    assert rig.counter("log_bytes_lost") == 0
+
+
 def test_copytruncate_again_and_again_inside_the_pattern_sends_every_line_once(make: Make) -> None:
     rig, names = make(Entry("app.log*")), [f"app.log.{number}" for number in range(1, 9)]
     written = []

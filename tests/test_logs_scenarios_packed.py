@@ -81,6 +81,24 @@ def test_a_generation_that_was_compressed_before_anybody_saw_it_arrives_in_its_t
     check(lines(40), rig.logs.messages("/g", "app.log"))
 
 
+def test_a_generation_that_was_compressed_unseen_while_down_arrives_where_the_pattern_means_rotated_logs(
+    make: Make,
+) -> None:
+    rig = make(Entry("app.log*", stream=os.path.basename))
+    rig.write("app.log", lines(30))
+    rig.run(10)
+    rig.stop()
+    for number in range(1, 3):
+        rig.rotate("app.log", f"app.log-2026112{number}")
+        rig.write("app.log", lines(30, 30 * number))
+    unseen = rig.path("app.log-20261122")
+    rig.path("app.log-20261122.gz").write_bytes(gzip.compress(unseen.read_bytes()))
+    unseen.unlink()
+    rig.start()
+    rig.run(100)
+    check(lines(90), rig.logs.messages("/g", "app.log"))
+
+
 def test_what_was_compressed_unread_and_can_not_be_unpacked_is_said_in_bytes(compressed: Rig) -> None:
     compressed.path("app.log").unlink()
     compressed.path("app.log.1.gz").write_bytes(b"\x1f\x8bdamaged\n")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import Said
-from logs_harness import STEPS, FakeLogs, append, check, copytruncate, lines
+from logs_harness import STEPS, FakeLogs, FakeSamples, append, check, copytruncate, lines
 
 from agent.aws.errors import Unreachable
 from agent.config.sections.logs import Logs
@@ -50,7 +50,9 @@ class Bench:
         self.said = Said()
         self.events = Events(self.said, self.clock)
         section = self.section(*entries)
-        self.job = LogsJob(section, self.logs, self.database, self.clock, self.events, random.Random(0))
+        self.job = LogsJob(
+            section, self.logs, self.database, self.clock, self.events, random.Random(0), FakeSamples()
+        )
         self.workers = [slot.worker for thread in self.job.threads for slot in thread._slots]
 
     def section(self, *entries: dict[str, Any], **options: Any) -> Logs:

@@ -63,17 +63,19 @@ def test_a_dismissed_job_has_ended_its_last_call_before_another_takes_its_place(
     thread = WorkerThread("caller", [caller], clock, events)
     thread.start()
     caller.begun.wait(10.0)
-    crew = Crew([CallingJob(caller, thread)], clock)
+    crew = Crew(clock, events)
+    crew.enlist([CallingJob(caller, thread)])
     assert not crew.dismiss(["fake"], clock.monotonic() + 0.01)
     assert caller.ended
     assert list(crew) == []
 
 
-def test_the_crew_keeps_its_order_whoever_comes_last(clock: FakeClock) -> None:
+def test_the_crew_keeps_its_order_whoever_comes_last(clock: FakeClock, events: Events) -> None:
     jobs = {name: FakeJob() for name in ("uploads", "logs", "metrics")}
     for name, job in jobs.items():
         job.name = name
-    crew = Crew([jobs["uploads"]], clock)
+    crew = Crew(clock, events)
+    crew.enlist([jobs["uploads"]])
     crew.take_on(jobs["metrics"])
     crew.take_on(jobs["logs"])
     assert [job.name for job in crew] == ["logs", "metrics", "uploads"]

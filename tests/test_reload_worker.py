@@ -116,7 +116,8 @@ class Bench:
         self.journal = self.workshop.journal
         self.logs = AdaptingJob("logs", self.journal)
         self.metrics = PlainJob("metrics", self.journal)
-        self.crew = Crew([self.logs, self.metrics], self.clock)
+        self.crew = Crew(self.clock, self.events)
+        self.crew.enlist([self.logs, self.metrics])
         self.doors = Doors(str(home / "control.sock"), {}, None, dict, self.clock, self.events)
         self.doors.open()
         self.old = config()

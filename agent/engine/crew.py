@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from agent.engine.clock import Clock
-from agent.engine.job import Debt, Job
+from agent.engine.events import Events
+from agent.engine.job import Debt, Job, SampleSink
 from agent.engine.workers import WorkerThread
 
 _ORDER = ("logs", "metrics", "uploads")
+_SINK = "metrics"  # takes samples from the others, so it is stopped last
+_SINK_SECONDS = 1.0  # that it has at least
 _LAST_CALL_SECONDS = 35.0  # after its deadline, for a dismissed job's last call to AWS: longer than one may take
 
 
 class Crew:
-    """Of each name at most one. Looking at them is safe from any thread; one thread at a time changes them."""
+    """Of each name at most one. Looking at them is safe from any thread; one thread at a time changes them.
 
-    def __init__(self, jobs: Sequence[Job], clock: Clock) -> None:
-        self._jobs = tuple(jobs)
+    Also the SampleSink of the engine: what one job counts goes to the one that sends metrics, whichever it is now.
+    """
+
+    def __init__(self, clock: Clock, events: Events) -> None:
+        self._jobs: tuple[Job, ...] = ()
         self._leaving: tuple[Job, ...] = ()  # told to stop, and still owing
         self._clock = clock
+        self._events = events
 
     def __iter__(self) -> Iterator[Job]:
         return iter(self._jobs)
 
     def find(self, name: str) -> Job | None:
         return next((job for job in self._jobs if job.name == name), None)
+
+    def enlist(self, jobs: Iterable[Job]) -> None:
+        """Those that the agent starts with; they are not running yet."""
+        self._jobs = tuple(jobs)
 
     def start(self) -> None:
         for job in self._jobs:
@@ -70,7 +81,22 @@ class Crew:
         job.start()
         self._jobs = tuple(sorted((*self._jobs, job), key=_rank))
 
+    def sample(self, name: str, value: float, count: int, unit: str, dimensions: Mapping[str, str]) -> None:
+        """SampleSink: `count` observations of `value`, now; lost, and counted, while there is nobody to send them."""
+        sink = self.find(_SINK)
+        if sink is None:
+            self._events.say(
+                "debug", "sample_without_metrics", counter="samples_without_metrics", by=count, name=name
+            )
+        else:
+            cast("SampleSink", sink).sample(name, value, count, unit, dimensions)
+
     def _stop(self, jobs: Sequence[Job], deadline: float) -> bool:
+        clean = self._stop_together([job for job in jobs if job.name != _SINK], deadline)
+        latest = max(deadline, self._clock.monotonic() + _SINK_SECONDS)
+        return self._stop_together([job for job in jobs if job.name == _SINK], latest) and clean
+
+    def _stop_together(self, jobs: Sequence[Job], deadline: float) -> bool:
         stoppers = [_Stopper(job, deadline) for job in jobs]
         for stopper in stoppers:
             stopper.start()

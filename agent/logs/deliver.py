@@ -61,8 +61,12 @@ class Batch:
         span: tuple[int, int],
         guard: bytes,
         pieces: tuple[Timed, ...],
+        counts: tuple[int, ...] | None = None,
     ) -> None:
-        """`span` is (first offset, offset behind the last byte); `guard` the last raw bytes of it."""
+        """`span` is (first offset, offset behind the last byte); `guard` the last raw bytes of it; `counts` how many
+        of its events each of the entry's metrics counts.
+        """
+        self.counts = counts
         self.owner = owner
         self.group, self.stream = destination
         self.wish = wish

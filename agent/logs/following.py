@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from agent.engine.events import Events
 from agent.logs.cursors import Cursor, Cursors
 from agent.logs.deliver import Dispatcher
-from agent.logs.identity import PREFIX_BYTES, Locator, guard, locate, prefix
+from agent.logs.identity import ALIKE_BYTES, PREFIX_BYTES, Locator, guard, locate, prefix
 from agent.logs.known import Known
 from agent.logs.resting import Resting, times
 from agent.logs.siblings import Sibling
@@ -96,12 +96,18 @@ class Following:
         place = (found.st_ino, found.st_dev)
         return place in self._places or place in self._resting_places
 
-    def original_of(self, descriptor: int) -> TailedFile | None:
-        """A file of which another one has all that was read."""
+    def original_of(self, descriptor: int, least: int = ALIKE_BYTES) -> TailedFile | None:
+        """A file of which another one has all that was read, `least` bytes at least."""
         if self._originals is None:
             self._originals = [file for file in self if not file.sealed and file.read]
         alive = (file for file in self._originals if not file.sealed and file.descriptor >= 0)
-        return next((file for file in alive if file.is_copied_to(descriptor)), None)
+        return next((file for file in alive if file.is_copied_to(descriptor, least)), None)
+
+    def read_as(self, descriptor: int) -> bool:
+        """Whether a file of exactly this content is read, or was."""
+        size = os.fstat(descriptor).st_size
+        alike = (file for file in self if not file.sealed and file.size == size)
+        return any(file.is_copied_to(descriptor, 0) for file in alike) or self.known.has_ended_as(descriptor)
 
     # -- taken up
 
@@ -132,7 +138,7 @@ class Following:
         locator, head = locate(descriptor), prefix(descriptor, PREFIX_BYTES)
         self.known.remove(cursor)
         cursor.locator, cursor.prefix = locator, head
-        cursor.path, cursor.ended = path, False
+        cursor.path, cursor.ended, cursor.overwritten = path, False, False
         self.open(cursor, descriptor, now, detached=detached)
 
     def go_on_in(self, file: TailedFile, path: str, descriptor: int, now: float, *, within: bool) -> int:

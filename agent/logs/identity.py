@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 PREFIX_BYTES = 1024  # of a file's head that are hashed, once it has so many
-GUARD_BYTES = 64  # before a cursor that are hashed: one small read notices another content
+GUARD_BYTES = 1024  # before a cursor that are hashed: some lines, for their ends alone may be the same in many
 ALIKE_BYTES = 256  # that two files must have in common at least before one counts as a copy of the other
 _WINDOW_BYTES = 64 << 10  # before a cursor in which what guards it must not be found twice, to tell copies by it
 _DIGEST_BYTES = 16
@@ -58,13 +58,13 @@ def tells(descriptor: int, offset: int) -> bool:
     """Whether the last bytes before `offset` say anything: not if they were written many times. Raises OSError."""
     start = max(0, offset - _WINDOW_BYTES)
     window = os.pread(descriptor, offset - start, start)
-    last = window[-GUARD_BYTES:]
+    last = window[-min(GUARD_BYTES, max(1, len(window) // 2)) :]
     return window.find(last) == len(window) - len(last)
 
 
-def guard(descriptor: int, offset: int) -> tuple[int, str]:
-    """Length and hash of the last bytes before `offset`. Raises OSError."""
-    length = min(GUARD_BYTES, offset)
+def guard(descriptor: int, offset: int, most: int = GUARD_BYTES) -> tuple[int, str]:
+    """Length and hash of the last bytes before `offset`, `most` at most. Raises OSError."""
+    length = min(most, offset)
     return length, digest(os.pread(descriptor, length, offset - length))
 
 

@@ -104,6 +104,7 @@ class Input:
 
     def scan(self, now: float) -> None:
         """Look which files there are; open what is new."""
+        self._room.look_again()
         scan = self._patterns.scan()
         self._report(scan)
         for file in self:
@@ -367,6 +368,8 @@ class Input:
         following = self._following
         cursor = following.known.recognise(descriptor) or self._rotations.moved_to(descriptor, now, self._is_hidden)
         if cursor is not None:
+            if cursor.path != path:
+                self._rotations.leave(cursor)
             following.reopen(cursor, path, descriptor, now)
             return True
         size, original = os.fstat(descriptor).st_size, following.original_of(descriptor)

@@ -13,12 +13,12 @@ from typing import Any
 
 from agent.aws.logs import Logs as LogsClient
 from agent.config.placeholders import Place, Template
-from agent.config.sections.logs import LogFile, Logs
+from agent.config.sections.logs import LineMetric, LogFile, Logs
 from agent.engine.clock import Clock
 from agent.engine.database import Database
 from agent.engine.events import Events
 from agent.engine.files import shown
-from agent.engine.job import DROPPED, Debt, Gap, Proofs, Refusal
+from agent.engine.job import DROPPED, Debt, Gap, Proofs, Refusal, SampleSink
 from agent.engine.workers import LINGER, WorkerThread
 from agent.logs.compose import EventRules
 from agent.logs.cursors import Cursor, Cursors
@@ -55,7 +55,10 @@ class LogsJob:
         clock: Clock,
         events: Events,
         rng: random.Random,
+        samples: SampleSink,
     ) -> None:
+        """`samples` takes what the entries count."""
+        self._samples = samples
         self._clock = clock
         self._events = events
         self._cursors = Cursors(database, clock, events)
@@ -202,6 +205,7 @@ class LogsJob:
             rules=_rules(entry),
             flush_interval=config.flush_interval,
             quiet=entry.multiline_timeout,
+            counted=partial(self._hand_over_counts, entry.metrics),
         )
         return Input(
             Patterns(entry.path, entry.exclude),
@@ -214,6 +218,12 @@ class LogsJob:
             from_end=entry.start_at == "end",
             delete=entry.delete_when_shipped,
         )
+
+    def _hand_over_counts(self, metrics: Sequence[LineMetric], counts: Sequence[int]) -> None:
+        """Events that each of the entry's metrics counts, of a batch that is acknowledged."""
+        for metric, count in zip(metrics, counts, strict=True):
+            if count:
+                self._samples.sample(metric.name, metric.value, count, metric.unit, {})
 
     def _hurry(self, on: bool, *, open_lines: bool = True) -> None:
         self._dispatcher.hurry(on)

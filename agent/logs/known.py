@@ -23,8 +23,8 @@ class Known:
             self.add(cursor)
 
     def add(self, cursor: Cursor) -> None:
-        """Remember a cursor; one that was overwritten can't be met again."""
-        if cursor.overwritten:
+        """Remember a cursor; of one that was overwritten and has ended nothing is left to find."""
+        if cursor.overwritten and cursor.ended:
             return
         (self._ended if cursor.ended else self._missing)[cursor.id] = cursor
         self._by_inode.setdefault(cursor.locator.inode, []).append(cursor)
@@ -53,7 +53,8 @@ class Known:
     def recognise(self, descriptor: int) -> Cursor | None:
         """The cursor of this very file, the one last seen if several fit. Raises OSError."""
         inode = os.fstat(descriptor).st_ino
-        return next((each for each in reversed(self._by_inode.get(inode, ())) if _is_of(descriptor, each)), None)
+        same = (cursor for cursor in reversed(self._by_inode.get(inode, ())) if not cursor.overwritten)
+        return next((cursor for cursor in same if _is_of(descriptor, cursor)), None)
 
     def as_it_was(self, found: os.stat_result) -> Cursor | None:
         """The cursor of a file that was read and acknowledged to its end and was not touched since: its inode's time
@@ -116,5 +117,5 @@ def has_all_of(descriptor: int, cursor: Cursor) -> bool:
     return (
         os.fstat(descriptor).st_size >= cursor.offset
         and prefix(descriptor, cursor.prefix[0]) == cursor.prefix
-        and guard(descriptor, cursor.offset) == cursor.guard
+        and guard(descriptor, cursor.offset, cursor.guard[0]) == cursor.guard
     )

@@ -105,7 +105,8 @@ class Reader:
             input_.close_finished(now)
         self._room.reclaim(now, self._clock.time())
         cost = self._clock.monotonic() - began
-        least, share = (HURRY_SCAN_SECONDS, _HURRY_SHARE) if haste.hurry else (SCAN_SECONDS, _SCAN_SHARE)
+        soon = haste.hurry or any(input_.waiting for input_ in self._inputs)
+        least, share = (HURRY_SCAN_SECONDS, _HURRY_SHARE) if soon else (SCAN_SECONDS, _SCAN_SHARE)
         self._next_scan = now + max(least, min(cost * share, _SCAN_MOST))
         alive = {id(file) for input_ in self._inputs for file in input_}
         self._looks = {key: when for key, when in self._looks.items() if key in alive}

@@ -68,13 +68,18 @@ class Room:
         self.limits = limits
         self.memory = Memory()
         self.tenants: list[Tenant] = []
+        self._full = False
 
     def may_open(self) -> bool:
         """Whether one more descriptor may be used; idle files are closed for it if need be."""
-        if self._open() < self.limits.max_open_files:
-            return True
-        self._rest_some()
-        return self._open() < self.limits.max_open_files
+        if not self._full and self._open() >= self.limits.max_open_files:
+            self._rest_some()
+            self._full = self._open() >= self.limits.max_open_files
+        return not self._full
+
+    def look_again(self) -> None:
+        """Descriptors may have become free: ask anew."""
+        self._full = False
 
     def reclaim(self, now: float, epoch: float) -> None:
         """Let go of deleted files, the one deleted first in front, while they hold more disk than is granted."""

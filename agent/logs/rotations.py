@@ -17,7 +17,7 @@ from agent.engine.files import OWNED_LINKS, open_regular
 from agent.logs.cursors import Cursor
 from agent.logs.discover import Patterns
 from agent.logs.following import Following
-from agent.logs.identity import locate
+from agent.logs.identity import ALIKE_BYTES, locate
 from agent.logs.known import has_all_of
 from agent.logs.packed import Packed
 from agent.logs.siblings import Listings, Sibling
@@ -72,7 +72,7 @@ class Rotations:
     def follow(self, file: TailedFile, now: float) -> None:
         """Notice that a file's path leads elsewhere."""
         if not file.detached and not self._following.still_there(file):
-            self._leave(file.cursor)
+            self.leave(file.cursor)
             self._following.detach(file, now)
 
     def part(self, file: TailedFile, now: float, copy: tuple[str, int] | None, epoch: float) -> None:
@@ -81,7 +81,7 @@ class Rotations:
         """
         anew = self._following.new_cursor(file.path, file.descriptor, origin=file.cursor.origin)
         detached = file.detached
-        self._leave(file.cursor)
+        self.leave(file.cursor)
         descriptor = self._abandon(file, now, epoch) if copy is None else self.go_on(file, *copy, now)
         self._following.open(anew, descriptor, now, detached=detached)
 
@@ -126,7 +126,7 @@ class Rotations:
         return None
 
     def _find(self, cursor: Cursor, now: float) -> None:
-        self._leave(cursor)
+        self.leave(cursor)
         try:
             found = self._take_up_renamed(cursor, now) or self._take_up_copy(cursor, now)
         except OSError as error:
@@ -205,23 +205,20 @@ class Rotations:
                 if done:
                     del self._left[left.path]
 
-    def _leave(self, cursor: Cursor) -> None:
+    def leave(self, cursor: Cursor) -> None:
         """Something may have come and gone at the path of this generation since it was last seen to change there."""
         if cursor.written:
             self._left.setdefault(cursor.path, _Left(cursor.path, cursor.origin, cursor.written))
 
     def _adopt_unseen(self, left: _Left, now: float) -> bool:
         """True if everything could be looked at. Raises OSError."""
-        present = self._following.files.get(left.path)
-        born = 0 if present is None else present.cursor.locator.born
-        latest = born if born > left.written else float("inf")  # what was born after the present one is a copy of it
         done = True
         for sibling in self._listings.of(left.path).rotated(left.path, left.written):
             if self._patterns.means(sibling.path) or self._patterns.excludes(sibling.path):
                 continue
             if sibling.compressed:
                 done &= self._unpack(sibling, left, now)
-            elif sibling.seen.born <= latest:
+            else:
                 done &= self._adopt(sibling, left, now)
         return done
 
@@ -243,7 +240,7 @@ class Rotations:
     def _take_packed(self, sibling: Sibling, descriptor: int, left: _Left, now: float) -> bool:
         """Whether the descriptor, of what was unpacked, is used. Raises OSError."""
         following = self._following
-        if following.original_of(descriptor) is not None or following.known.has_ended_as(descriptor):
+        if following.original_of(descriptor) is not None or following.read_as(descriptor):
             return False
         cursor = next(following.known.copied_to(descriptor, least=0), None)
         if cursor is not None:
@@ -263,7 +260,7 @@ class Rotations:
     def _take_unseen(self, sibling: Sibling, descriptor: int, left: _Left, now: float) -> bool:
         """Whether the descriptor is used. Raises OSError."""
         following = self._following
-        if following.has(descriptor) or following.original_of(descriptor) is not None:
+        if following.has(descriptor) or self._is_copy(sibling, descriptor, left):
             return False
         known = following.known.recognise(descriptor)
         if known is not None:
@@ -273,6 +270,12 @@ class Rotations:
             return True
         self._take_new(sibling.path, sibling, descriptor, left, now)
         return True
+
+    def _is_copy(self, sibling: Sibling, descriptor: int, left: _Left) -> bool:
+        """Whether it is a copy of what is read already; what was born after the present log may be a short one of it."""
+        present = self._following.files.get(left.path)
+        younger = present is not None and 0 < present.cursor.locator.born < sibling.seen.born
+        return self._following.original_of(descriptor, 1 if younger else ALIKE_BYTES) is not None
 
     def _take_new(self, path: str, sibling: Sibling, descriptor: int, left: _Left, now: float) -> None:
         """Raises OSError."""

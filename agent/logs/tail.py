@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -48,6 +48,7 @@ class Route:
     rules: EventRules | None  # None: each line of UTF-8 is an event, at the time of reading
     flush_interval: float
     quiet: float  # seconds after which an unterminated line is sent
+    counted: Callable[[Sequence[int]], None] = lambda _counts: None  # told what a batch counts, when acknowledged
 
 
 class TailedFile:
@@ -251,6 +252,9 @@ class TailedFile:
         self.sealed, self.overwritten = True, False
         self.cursor.overwritten = True
         descriptor, self.descriptor = self.descriptor, -1
+        with self._lock:
+            self._count_held()
+            self._save()
         return descriptor
 
     def take_gone(self) -> int:
@@ -452,7 +456,7 @@ class TailedFile:
     def _submit(self, builder: BatchBuilder, epoch: float) -> None:
         destination = self._route.destination(self.cursor.origin, epoch)
         span = (builder.start, builder.end)
-        batch = Batch(self, destination, self._route.wish, span, builder.guard, builder.pieces())
+        batch = Batch(self, destination, self._route.wish, span, builder.guard, builder.pieces(), builder.counts)
         with self._lock:
             self.cursor.group, self.cursor.stream = destination
             self._unsettled.append(batch)
@@ -460,6 +464,8 @@ class TailedFile:
 
     def _acknowledge(self, batch: Batch) -> None:
         cursor = self.cursor
+        if batch.counts is not None:
+            self._route.counted(batch.counts)
         cursor.offset = batch.end
         cursor.guard = (len(batch.guard), digest(batch.guard))
         cursor.events += batch.accepted
