@@ -9,6 +9,9 @@ import sys
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8  # mallopt(3)
 _KEPT_BYTES = 64 << 20  # free memory that is kept for the next batches; `settle` gives it back
 _PAD_BYTES = 4 << 20  # asked of the kernel at once
+_TURN_SECONDS = (
+    0.002  # for which one thread may keep the others waiting: an answer of AWS waits several times a batch
+)
 _MAPPED_BYTES = 32 << 20  # blocks from this size on have pages of their own, made and given back each time
 
 
@@ -27,6 +30,7 @@ def shrink() -> None:
         mallopt(_M_TOP_PAD, _PAD_BYTES)
         mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+    sys.setswitchinterval(_TURN_SECONDS)
 
 
 def settle() -> None:

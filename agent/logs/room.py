@@ -10,7 +10,7 @@ from typing import Protocol
 
 from agent.logs.tail import TailedFile
 
-HELD_BYTES = 12 << 20  # read and not yet acknowledged, of all files: from here on nothing more is read
+HELD_BYTES = 8 << 20  # read and not yet acknowledged, of all files: from here on nothing more is read
 _REST_PART = 32  # when descriptors run out, one in so many is let go of at once: looking for them costs, too
 
 

@@ -272,7 +272,7 @@ class Rotations:
         return True
 
     def _is_copy(self, sibling: Sibling, descriptor: int, left: _Left) -> bool:
-        """Whether it is a copy of what is read already; what was born after the present log may be a short one of it."""
+        """Whether it is a copy of what is read; what was born after the present log may be a short one of it."""
         present = self._following.files.get(left.path)
         younger = present is not None and 0 < present.cursor.locator.born < sibling.seen.born
         return self._following.original_of(descriptor, 1 if younger else ALIKE_BYTES) is not None

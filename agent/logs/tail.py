@@ -25,6 +25,9 @@ CHUNK_BYTES = 64 << 10  # read at once: larger chunks fall out of the CPU's cach
 TURN_BYTES = 512 << 10  # read of one file before the next has its turn
 BUSY_BACKLOG_BYTES = 8 << 20  # from here on several batches of a stream may be in flight
 _MOST_UNSETTLED = 8  # batches of one file handed over, the first not acknowledged: what a crash may send twice
+_BATCH_BYTES = 1 << 20  # that a file with a backlog is going to hold once it is read
+_AHEAD_MS = 1000  # that a time of reading may be ahead of the clock; if it is more, the clock was set back
+_PRESSED_SECONDS = 0.5  # for which a batch may be waiting to be filled while others want its room
 _REMEMBER_SECONDS = 30.0  # between two times that a size is saved by itself, not with an acknowledgement
 
 
@@ -86,6 +89,7 @@ class TailedFile:
         self._tail = os.pread(descriptor, *_before(cursor.offset))  # the bytes before the read position
         self._framer = self._make_framer(cursor.offset)
         self._stat = (-1, -1)
+        self._after = 0  # ms: the time of reading that the next batch has at least, so that several may be in flight
         self._blank_to = 0  # up to here zero bytes were found from the read position on
         self._blank = 0
         self._gone = 0
@@ -157,7 +161,7 @@ class TailedFile:
         if self.sealed or self._waits_for_mark(now, final=final):
             return False
         try:
-            return self._advance(now, epoch, hurry=hurry or self._must_wait(), final=final)
+            return self._advance(now, epoch, hurry=hurry, final=final)
         finally:
             with self._lock:
                 self._count_held()
@@ -167,21 +171,20 @@ class TailedFile:
         while budget > 0 and self.read < self.size and not self.overwritten:
             if not self._fill(now, epoch, hurry=hurry):
                 return False
-            if self._must_wait():
-                self._send(epoch, hurry=True)
-                return False
+            if not self._may_hold_more():
+                break
             budget -= self._feed(now, epoch)
         if not self._fill(now, epoch, hurry=hurry, final=self._may_finish(now, final=final)):
             return False
-        if self._builder is not None and (hurry or now - self._builder.opened >= self._route.flush_interval):
+        if self._builder is not None and (hurry or now - self._builder.opened >= self._patience()):
             return self._send(epoch, hurry=hurry)
-        return self.read < self.size and not self.overwritten
+        return budget <= 0 and self.read < self.size and not self.overwritten
 
     def due(self, now: float) -> float:
         """Monotonic time at which waiting data becomes due."""
         times = [now + 3600.0]
         if self._builder is not None:
-            times.append(self._builder.opened + self._route.flush_interval)
+            times.append(self._builder.opened + self._patience())
         if self._framer.pending:
             times.append(self.grown_at + self._route.quiet)
         return min(times)
@@ -330,12 +333,26 @@ class TailedFile:
         self._framer = self._make_framer(length)
         return length
 
-    def _must_wait(self) -> bool:
-        """Whether all files together hold so much that first some of it has to be acknowledged."""
-        return self._memory.full and self._dispatcher.busy
+    def _may_hold_more(self) -> bool:
+        """Whether there is room to read on. When all files together hold what they may, those that have begun a batch
+        fill it, and the others wait until something is acknowledged. If nothing is on its way, none is full: then it
+        is long lines that are held, which only their ends will let go.
+        """
+        held = self.read - self.cursor.offset
+        if self._memory.full:
+            return held < self._held or (held > 0 and not self._dispatcher.busy)
+        with self._lock:
+            self._held = self._memory.change(self._held, max(held, min(_BATCH_BYTES, self.owed)))
+        return True
 
     def _count_held(self) -> None:
-        self._held = self._memory.change(self._held, max(0, self.read - self.cursor.offset))
+        """What is held, and what is meant to be: a batch that was begun is to be filled."""
+        held = max(0, self.read - self.cursor.offset)
+        self._held = self._memory.change(self._held, max(held, min(_BATCH_BYTES, self.owed)) if held else 0)
+
+    def _patience(self) -> float:
+        """Seconds that a batch may be waiting to be filled."""
+        return min(self._route.flush_interval, _PRESSED_SECONDS if self._memory.full else self._route.flush_interval)
 
     def _note_times(self, found: os.stat_result) -> None:
         self.cursor.changed = found.st_ctime_ns
@@ -418,13 +435,18 @@ class TailedFile:
         """Frame what was read into batches; False when the lane takes no more, unless it has to."""
         while self._framer.has_more(final=final):
             builder = self._builder = self._builder or BatchBuilder(self._framer.offset, now)
-            stamp = int(epoch * 1000)
+            stamp = self._time_of_reading(epoch)
             block = None if builder.full else self._take(builder, stamp, final=final)
             if block is not None:
                 builder.add(stamp, block)
             if (block is None or builder.full) and not self._send(epoch, hurry=hurry, force=force):
                 return False
         return True
+
+    def _time_of_reading(self, epoch: float) -> int:
+        """In ms; of each batch later than of the one before, so that several may be in flight in their order."""
+        stamp = int(epoch * 1000)
+        return self._after if 0 < self._after - stamp < _AHEAD_MS else stamp
 
     def _take(self, builder: BatchBuilder, stamp: int, *, final: bool) -> Block | None:
         """The next block that the batch can hold, in size and in time."""
@@ -457,6 +479,8 @@ class TailedFile:
         destination = self._route.destination(self.cursor.origin, epoch)
         span = (builder.start, builder.end)
         batch = Batch(self, destination, self._route.wish, span, builder.guard, builder.pieces(), builder.counts)
+        if self._route.rules is None and builder.highest is not None:
+            self._after = builder.highest + 1
         with self._lock:
             self.cursor.group, self.cursor.stream = destination
             self._unsettled.append(batch)
