@@ -15,7 +15,7 @@ from agent.engine.clock import FakeClock
 from agent.engine.database import Database
 from agent.engine.events import Events
 from agent.logs.cursors import Cursor, Cursors
-from agent.logs.identity import Locator
+from agent.logs.identity import Locator, guard, locate, prefix
 from agent.logs.known import Known
 
 Make = Callable[..., Rig]
@@ -138,10 +138,18 @@ def test_known_forgets_the_oldest_that_ended_and_never_one_that_did_not() -> Non
     assert "/4999" in held
 
 
-def test_known_does_not_remember_what_was_overwritten() -> None:
-    known = Known([one(id=1, overwritten=True, ended=True)])
-    assert known.missing() == []
-    assert known._by_inode == {}
+def test_what_was_overwritten_can_not_be_met_again_but_a_copy_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"".join(b"line %d\n" % number for number in range(100)))
+    with path.open("rb") as file:
+        descriptor = file.fileno()
+        cursor = one(id=1, overwritten=True, ended=True)
+        cursor.locator, cursor.offset = locate(descriptor), 690
+        cursor.prefix, cursor.guard = prefix(descriptor, 1024), guard(descriptor, 690)
+        known = Known([cursor])
+        assert known.missing() == []
+        assert known.recognise(descriptor) is None
+        assert known.read_of(descriptor) == 690
 
 
 # a disk that fails

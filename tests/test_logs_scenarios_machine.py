@@ -195,10 +195,15 @@ class Truncating(Machine):
         path.unlink()
 
 
+class Mixed(Renaming, Truncating):
+    """Both by turns, as after a change of logrotate's configuration."""
+
+
 LIMITS = settings(
     max_examples=max(1, STEPS // 50), stateful_step_count=24, deadline=None, derandomize=STEPS <= 500, print_blob=True
 )
 TestRenaming = Renaming.TestCase
 TestRenamingInside = RenamingInside.TestCase
 TestTruncating = Truncating.TestCase
-TestRenaming.settings = TestRenamingInside.settings = TestTruncating.settings = LIMITS
+TestMixed = Mixed.TestCase
+TestRenaming.settings = TestRenamingInside.settings = TestTruncating.settings = TestMixed.settings = LIMITS

@@ -123,3 +123,35 @@ def test_what_was_compressed_after_it_had_arrived_is_not_read_again(make: Make) 
             rig.restart()
     rig.run(100)
     check(lines(150), rig.logs.messages())
+
+
+def copytruncate_and_compress(rig: Rig) -> None:
+    """As logrotate does it with copytruncate and compress: nobody sees the copy."""
+    content = rig.path("app.log").read_bytes()
+    os.truncate(rig.path("app.log"), 0)
+    rig.path("app.log.1.gz").write_bytes(gzip.compress(content))
+
+
+def test_copytruncate_with_a_copy_that_is_compressed_at_once_sends_nothing_twice(make: Make) -> None:
+    rig = make(Entry("app.log"))
+    for number in range(4):
+        rig.write("app.log", lines(60, 60 * number))
+        rig.run(10)
+        rig.rotate("app.log.1.gz", "app.log.2.gz", "app.log.3.gz", "app.log.4.gz")
+        copytruncate_and_compress(rig)
+        rig.run(10)
+    rig.restart()
+    rig.run(30)
+    check(lines(240), rig.logs.messages())
+    assert rig.counter("log_bytes_lost") == 0
+
+
+def test_what_was_not_read_of_a_file_that_was_copied_cut_off_and_compressed_arrives_once(make: Make) -> None:
+    rig = make(Entry("app.log"))
+    rig.write("app.log", lines(60))
+    rig.run(10)
+    rig.write("app.log", lines(60, 60))
+    copytruncate_and_compress(rig)
+    rig.write("app.log", lines(10, 120))
+    rig.run(60)
+    check(lines(130), rig.logs.messages())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
@@ -50,6 +51,11 @@ class Cursor:
     lost: int = 0  # bytes that were gone before they could be read
     lost_why: str = ""
     id: int | None = None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """That its file had, first and last: what it is rotated to is named after them."""
+        return frozenset((os.path.basename(self.origin), os.path.basename(self.path)))
 
     def lose(self, number: int, why: str) -> None:
         """So many bytes can never be read any more."""

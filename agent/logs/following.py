@@ -105,9 +105,12 @@ class Following:
 
     def read_as(self, descriptor: int) -> bool:
         """Whether a file of exactly this content is read, or was."""
-        size = os.fstat(descriptor).st_size
-        alike = (file for file in self if not file.sealed and file.size == size)
-        return any(file.is_copied_to(descriptor, 0) for file in alike) or self.known.has_ended_as(descriptor)
+        return any(file.is_same_as(descriptor) for file in self) or self.known.has_ended_as(descriptor)
+
+    def read_of(self, descriptor: int) -> int:
+        """Bytes of an open file that were read of a generation that was overwritten then."""
+        gone = [file.read for file in self if file.sealed and file.is_copied_to(descriptor, 1)]
+        return max(gone, default=self.known.read_of(descriptor))
 
     # -- taken up
 
@@ -235,7 +238,7 @@ class Following:
     def give_up(self, cursor: Cursor) -> None:
         """A generation that can't be found: what is known to be missing is said. Should it come back, it is known."""
         lost = max(0, cursor.size - cursor.offset)
-        if lost:
+        if lost and not self._is_read_elsewhere(cursor):
             why = "deleted or overwritten while the agent did not run"
             self._events.say("error", "log_lost", path=cursor.path, bytes=lost, reason=why)
             self.lose(cursor, lost, why)
@@ -243,6 +246,11 @@ class Following:
         cursor.ended = True
         self.known.add(cursor)
         self._cursors.save(self._route.scope, [cursor])
+
+    def _is_read_elsewhere(self, cursor: Cursor) -> bool:
+        """Whether another file has all that was seen of it, as far as its head tells: a short one that was copied."""
+        whole = cursor.prefix[0] >= cursor.size
+        return whole and any(file.begins_with(cursor.prefix) for file in self if file.descriptor >= 0)
 
     def lose(self, cursor: Cursor, number: int, why: str) -> None:
         """So many bytes of a generation can never be read."""

@@ -372,6 +372,8 @@ class Input:
                 self._rotations.leave(cursor)
             following.reopen(cursor, path, descriptor, now)
             return True
+        if following.has(descriptor):  # found just now, in search of another one
+            return False
         size, original = os.fstat(descriptor).st_size, following.original_of(descriptor)
         if original is not None:
             if self._takes_the_place_of(original, path, descriptor, now):

@@ -23,9 +23,7 @@ class Known:
             self.add(cursor)
 
     def add(self, cursor: Cursor) -> None:
-        """Remember a cursor; of one that was overwritten and has ended nothing is left to find."""
-        if cursor.overwritten and cursor.ended:
-            return
+        """Remember a cursor. One that was overwritten can't be met again, but perhaps a copy of it."""
         (self._ended if cursor.ended else self._missing)[cursor.id] = cursor
         self._by_inode.setdefault(cursor.locator.inode, []).append(cursor)
         while self._ended and len(self._ended) + len(self._missing) > _MOST:
@@ -62,7 +60,10 @@ class Known:
         """
         seen = (found.st_dev, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         for cursor in reversed(self._by_inode.get(found.st_ino, ())):
-            if (cursor.locator.device, cursor.offset, cursor.written, cursor.changed) == seen:
+            if (
+                not cursor.overwritten
+                and (cursor.locator.device, cursor.offset, cursor.written, cursor.changed) == seen
+            ):
                 return cursor
         return None
 
@@ -80,6 +81,13 @@ class Known:
         alike = (cursor for cursor in self._ended.values() if cursor.offset == cursor.size == size)
         return any(heads.fit(cursor) and has_all_of(descriptor, cursor) for cursor in alike)
 
+    def read_of(self, descriptor: int) -> int:
+        """Bytes of an open file that were read of a generation that was overwritten then. Raises OSError."""
+        heads = _Heads(descriptor)
+        gone = (cursor for cursor in self._ended.values() if cursor.overwritten and cursor.offset)
+        same = (cursor.offset for cursor in gone if heads.fit(cursor) and has_all_of(descriptor, cursor))
+        return max(same, default=0)
+
     def copied_to(self, descriptor: int, least: int = ALIKE_BYTES) -> Iterator[Cursor]:
         """Cursors of files that were not met, of which this one has all that was acknowledged, `least` bytes of it.
 
@@ -87,8 +95,9 @@ class Known:
         """
         size, heads = os.fstat(descriptor).st_size, _Heads(descriptor)
         for cursor in self.missing():
-            fits = self.misses(cursor) and least <= cursor.offset <= size and heads.fit(cursor)
-            if fits and has_all_of(descriptor, cursor) and (least < ALIKE_BYTES or tells(descriptor, cursor.offset)):
+            alike = max(cursor.offset, cursor.prefix[0])  # bytes that are known of it
+            fits = self.misses(cursor) and least <= alike and cursor.offset <= size and heads.fit(cursor)
+            if fits and has_all_of(descriptor, cursor) and (least < ALIKE_BYTES or tells(descriptor, alike)):
                 yield cursor
 
 

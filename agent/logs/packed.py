@@ -98,7 +98,7 @@ def _is_known(work: Unpacking, following: Following) -> bool:
     if size is None:
         return False
     return following.known.has_ended_with(work.target, size) or any(
-        file.size % (1 << 32) == size and file.begins_as(work.target) for file in following
+        file.size_now % (1 << 32) == size and file.begins_as(work.target) for file in following
     )
 
 

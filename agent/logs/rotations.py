@@ -31,6 +31,7 @@ class _Left:
 
     path: str
     origin: str
+    names: frozenset[str]
     written: int  # time of the last change that was seen while it did, in ns
 
 
@@ -121,7 +122,10 @@ class Rotations:
     def moved_to(self, descriptor: int, now: float, is_hidden: Callable[[Cursor], bool]) -> Cursor | None:
         """The cursor of a file that is gone, and all of which that was acknowledged is in another one."""
         for cursor in self._following.known.copied_to(descriptor):
-            if not is_hidden(cursor) and not self._take_up_renamed(cursor, now):
+            if is_hidden(cursor):
+                continue
+            self.leave(cursor)
+            if not self._take_up_renamed(cursor, now):
                 return cursor
         return None
 
@@ -136,7 +140,7 @@ class Rotations:
             self._following.give_up(cursor)
 
     def _may_be_packed(self, cursor: Cursor) -> bool:
-        beside = self._listings.of(cursor.path).rotated(cursor.path, cursor.written)
+        beside = self._listings.of(cursor.path).rotated(cursor.names, cursor.written)
         return any(sibling.compressed and not self._packed.is_judged(sibling) for sibling in beside)
 
     def _take_up_renamed(self, cursor: Cursor, now: float) -> bool:
@@ -180,7 +184,7 @@ class Rotations:
 
     def _find_beside(self, cursor: Cursor, is_it: Callable[[int], bool]) -> tuple[str, int] | None:
         """Path and descriptor of a rotated log that nobody follows, and of which `is_it` is true."""
-        for sibling in self._listings.of(cursor.path).rotated(cursor.path, cursor.written):
+        for sibling in self._listings.of(cursor.path).rotated(cursor.names, cursor.written):
             descriptor = None if sibling.compressed else self._try_open(sibling.path)
             if descriptor is None:
                 continue
@@ -208,12 +212,12 @@ class Rotations:
     def leave(self, cursor: Cursor) -> None:
         """Something may have come and gone at the path of this generation since it was last seen to change there."""
         if cursor.written:
-            self._left.setdefault(cursor.path, _Left(cursor.path, cursor.origin, cursor.written))
+            self._left.setdefault(cursor.path, _Left(cursor.path, cursor.origin, cursor.names, cursor.written))
 
     def _adopt_unseen(self, left: _Left, now: float) -> bool:
         """True if everything could be looked at. Raises OSError."""
         done = True
-        for sibling in self._listings.of(left.path).rotated(left.path, left.written):
+        for sibling in self._listings.of(left.path).rotated(left.names, left.written):
             if self._patterns.means(sibling.path) or self._patterns.excludes(sibling.path):
                 continue
             if sibling.compressed:
@@ -246,7 +250,7 @@ class Rotations:
         if cursor is not None:
             following.reopen(cursor, cursor.path, descriptor, now, detached=True)
         else:
-            self._take_new(left.path, sibling, descriptor, left, now)
+            self._take_new(left.path, sibling, descriptor, left, now, following.read_of(descriptor))
         return True
 
     def _adopt(self, sibling: Sibling, left: _Left, now: float) -> bool:
@@ -277,11 +281,13 @@ class Rotations:
         younger = present is not None and 0 < present.cursor.locator.born < sibling.seen.born
         return self._following.original_of(descriptor, 1 if younger else ALIKE_BYTES) is not None
 
-    def _take_new(self, path: str, sibling: Sibling, descriptor: int, left: _Left, now: float) -> None:
-        """Raises OSError."""
+    def _take_new(
+        self, path: str, sibling: Sibling, descriptor: int, left: _Left, now: float, offset: int = 0
+    ) -> None:
+        """Read it from `offset` on. Raises OSError."""
         self._events.say("info", "log_generation_found", counter="log_generations_found", path=sibling.path,
                          origin=left.origin, bytes=os.fstat(descriptor).st_size)  # fmt: skip
-        cursor = self._following.new_cursor(path, descriptor, origin=left.origin)
+        cursor = self._following.new_cursor(path, descriptor, offset, left.origin)
         cursor.written = left.written  # so that after a crash it is looked for again
         self._following.open(cursor, descriptor, now, detached=True)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -52,13 +52,13 @@ class Listing:
         """Paths of the files of that inode."""
         return [os.path.join(self._directory, name) for name in self._inodes.get(inode, ())]
 
-    def rotated(self, path: str, since: int) -> list[Sibling]:
-        """Rotated logs of the one at `path` that were born at `since` (ns) or later, the first born in front.
+    def rotated(self, names: Iterable[str], since: int) -> list[Sibling]:
+        """What rotations may have made of logs of those names, born at `since` (ns) or later, the first born first.
 
         None where the file system knows no birth times, or `since` is 0.
         """
         found = []
-        for name in self._rotated.get(os.path.basename(path), ()):
+        for name in {name for before in names for name in self._rotated.get(before, ())}:
             beside = os.path.join(self._directory, name)
             seen = glimpse(beside)
             if seen is not None and seen.regular and 0 < since <= seen.born:

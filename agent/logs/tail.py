@@ -270,9 +270,28 @@ class TailedFile:
         blank, self._blank = self._blank, 0
         return blank
 
+    def begins_with(self, head: tuple[int, str]) -> bool:
+        """Whether its first bytes have that length and hash. Raises OSError."""
+        return prefix(self.descriptor, head[0]) == head
+
+    @property
+    def size_now(self) -> int:
+        """Also if it was not looked at yet. Raises OSError."""
+        return self.read if self.sealed else os.fstat(self.descriptor).st_size
+
     def begins_as(self, descriptor: int) -> bool:
         """Whether another open file has the same head. Raises OSError."""
         return prefix(descriptor, self.cursor.prefix[0]) == self.cursor.prefix
+
+    def is_same_as(self, descriptor: int) -> bool:
+        """Whether another open file has the same size, and the same bytes at both ends. Raises OSError."""
+        size = os.fstat(descriptor).st_size
+        if self.sealed or self.descriptor < 0:
+            return self.read == size and self.is_copied_to(descriptor, 0)
+        return os.fstat(self.descriptor).st_size == size and all(
+            os.pread(self.descriptor, *part) == os.pread(descriptor, *part)
+            for part in ((PREFIX_BYTES, 0), _before(size))
+        )
 
     def is_copied_to(self, descriptor: int, least: int = ALIKE_BYTES) -> bool:
         """Whether another open file has all that was read of this one, `least` bytes at least. Raises OSError.
