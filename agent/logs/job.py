@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import random
 import resource
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from agent.aws.logs import Logs as LogsClient
-from agent.config.placeholders import Place, Template
 from agent.config.sections.logs import LineMetric, LogFile, Logs
 from agent.engine.clock import Clock
 from agent.engine.database import Database
@@ -20,20 +18,19 @@ from agent.engine.events import Events
 from agent.engine.files import shown
 from agent.engine.job import DROPPED, Debt, Gap, Proofs, Refusal, SampleSink
 from agent.engine.workers import LINGER, WorkerThread
-from agent.logs.compose import EventRules
 from agent.logs.cursors import Cursor, Cursors
 from agent.logs.deliver import Dispatcher, Sender
-from agent.logs.destination import Destinations, GroupWish
+from agent.logs.destination import Destinations
 from agent.logs.discover import Patterns
+from agent.logs.entries import route_of, scope_of
 from agent.logs.input import Input
-from agent.logs.joining import Joiner, continuing, preset, starting
 from agent.logs.journald.journals import Journals
 from agent.logs.lineup import Lineup, Wanted
 from agent.logs.reader import Reader
+from agent.logs.report import file_status, receipt_row, resting_status, trouble_status
 from agent.logs.retire import RetiredInput
 from agent.logs.room import Limits, Room
-from agent.logs.tail import Route, TailedFile
-from agent.logs.timestamps import reader
+from agent.logs.tail import TailedFile
 
 SENDERS = 4  # threads, and so the most calls of PutLogEvents at once
 _RECEIPT_FILES = 10_000  # generations listed in a receipt, the newest
@@ -103,9 +100,9 @@ class LogsJob:
         return Debt(owed, items, self._rate.seconds(owed))
 
     def status(self) -> Mapping[str, Any]:
-        open_ = [_file_status(file) for file in self._files() if not file.sealed]
-        unopened = [_trouble_status(path, size, error) for path, (size, error) in self._unopened().items()]
-        resting = [_resting_status(cursor) for cursor in self._resting()]
+        open_ = [file_status(file) for file in self._files() if not file.sealed]
+        unopened = [trouble_status(path, size, error) for path, (size, error) in self._unopened().items()]
+        resting = [resting_status(cursor) for cursor in self._resting()]
         return {"logs": open_ + resting + unopened + self._journals.status()}
 
     def drain(self, deadline: float) -> Proofs:  # noqa: ARG002 - nothing here waits, so there is nothing to bound
@@ -120,7 +117,7 @@ class LogsJob:
             settled=settled,
             gaps=(*(() if settled else self._gaps()), *self._lost()),
             refused=(*self._refused(), *self._journals.refusals()),
-            receipt={"logs": [*map(_receipt, self._all_cursors()), *self._journals.receipts()]},
+            receipt={"logs": [*map(receipt_row, self._all_cursors()), *self._journals.receipts()]},
         )
 
     def resume(self) -> None:
@@ -188,7 +185,8 @@ class LogsJob:
         """The inputs that a section asks for, each known by its entry and by what else it was made with."""
         shared = (config.flush_interval, config.max_deleted_bytes)
         return [
-            Wanted((entry, shared), _scope(entry), partial(self._make_input, entry, config)) for entry in config.files
+            Wanted((entry, shared), scope_of(entry), partial(self._make_input, entry, config))
+            for entry in config.files
         ]
 
     def _note_inputs(self, inputs: Sequence[Input | RetiredInput]) -> None:
@@ -197,16 +195,7 @@ class LogsJob:
         self._room.tenants[:] = [each.tenant for each in inputs]
 
     def _make_input(self, entry: LogFile, config: Logs) -> Input:
-        route = Route(
-            scope=_scope(entry),
-            destination=_destination(entry),
-            wish=GroupWish(entry.retention, entry.class_, entry.kms_key, entry.tags),
-            max_event=entry.max_event_size,
-            rules=_rules(entry),
-            flush_interval=config.flush_interval,
-            quiet=entry.multiline_timeout,
-            counted=partial(self._hand_over_counts, entry.metrics),
-        )
+        route = route_of(entry, config.flush_interval, partial(self._hand_over_counts, entry.metrics))
         return Input(
             Patterns(entry.path, entry.exclude),
             route,
@@ -317,100 +306,11 @@ class _Rate:
         return owed / self._rate if self._rate > 0 else None
 
 
-def _rules(entry: LogFile) -> EventRules | None:
-    """What the entry asks of its events beyond being lines of UTF-8; None: nothing."""
-    encoding = codecs.lookup(entry.encoding).name
-    asked = entry.keep or entry.drop or entry.multiline or entry.timestamp or entry.metrics
-    if encoding in ("utf-8", "ascii") and not asked:
-        return None
-    parse = None
-    if entry.timestamp is not None:
-        parse = reader(entry.timestamp.format, entry.timestamp.timezone, entry.timestamp.json_key)
-    counters = tuple(metric.match for metric in entry.metrics)
-    return EventRules(encoding, _joiner(entry), entry.keep, entry.drop, parse, counters)
-
-
-def _joiner(entry: LogFile) -> Callable[[], Joiner] | None:
-    wanted = entry.multiline
-    if wanted is None:
-        return None
-    if isinstance(wanted, str):
-        return partial(preset, wanted)
-    if wanted.start is not None:
-        return partial(starting, wanted.start)
-    assert wanted.continue_ is not None
-    return partial(continuing, wanted.continue_)
-
-
-def _scope(entry: LogFile) -> str:
-    return f"{entry.group} {entry.stream}"
-
-
 def _limits(config: Logs) -> Limits:
     most = min(config.max_open_files, _descriptors() // 2)
     return Limits(config.rotated_linger, most, config.max_deleted_bytes)
 
 
-def _destination(entry: LogFile) -> Callable[[str, float], tuple[str, str]]:
-    group, stream = Template(entry.group, Place.LOG_GROUP), Template(entry.stream, Place.LOG_STREAM)
-    return lambda path, epoch: (
-        group.render(file=shown(path), now=epoch),
-        stream.render(file=shown(path), now=epoch),
-    )
-
-
 def _descriptors() -> int:
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return soft
-
-
-def _file_status(file: TailedFile) -> dict[str, Any]:
-    cursor = file.cursor
-    return {
-        "path": shown(file.path),
-        "group": cursor.group,
-        "stream": cursor.stream,
-        "size": file.size,
-        "read": file.read,
-        "acknowledged": cursor.offset,
-        "error": file.error,
-    }
-
-
-def _resting_status(cursor: Cursor) -> dict[str, Any]:
-    offset = cursor.offset
-    return {
-        "path": shown(cursor.path),
-        "group": cursor.group,
-        "stream": cursor.stream,
-        "size": offset,
-        "read": offset,
-        "acknowledged": offset,
-        "error": None,
-    }
-
-
-def _trouble_status(path: str, size: int, error: str) -> dict[str, Any]:
-    return {
-        "path": shown(path),
-        "group": "",
-        "stream": "",
-        "size": size,
-        "read": 0,
-        "acknowledged": 0,
-        "error": error,
-    }
-
-
-def _receipt(cursor: Cursor) -> dict[str, Any]:
-    return {
-        "path": shown(cursor.path),
-        "device": cursor.locator.device,
-        "inode": cursor.locator.inode,
-        "size": cursor.size,
-        "read": cursor.read,
-        "acknowledged": cursor.offset,
-        "events": cursor.events,
-        "refused": cursor.refused,
-        "digest": cursor.digest,
-    }
