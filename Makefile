@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 
 KILLS ?= 200
 STEPS ?= 20000
+FILES ?= 20000
 
-.PHONY: demo test lint format bench soak soak-steps soak-kills docs clean
+.PHONY: demo test lint format bench soak soak-steps soak-kills soak-files docs clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/outlive demo $(ARGS)
@@ -27,13 +28,16 @@ format: $(VENV)/.lint
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks $(ARGS)
 
-soak: soak-kills soak-steps
+soak: soak-kills soak-steps soak-files
 
 soak-kills: $(VENV)/.test $(BIN)/logrotate
 	OUTLIVE_KILLS=$(KILLS) OUTLIVE_LOGROTATE=$(abspath $(BIN)/logrotate) $(BIN)/python -m pytest tests/test_soak_logs.py $(ARGS)
 
 soak-steps: $(VENV)/.test
 	OUTLIVE_STEPS=$(STEPS) $(BIN)/python -m pytest tests/test_logs_machine.py $(ARGS)
+
+soak-files: $(VENV)/.test
+	OUTLIVE_FILES=$(FILES) $(BIN)/python -m pytest tests/test_uploads_names_system.py $(ARGS)
 
 docs: $(VENV)/.test
 	$(BIN)/python -m agent.config.reference > docs/configuration.md

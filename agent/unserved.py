@@ -11,7 +11,7 @@ _COLLECTORS = ("diskio", "net", "netstat", "processes", "ethtool", "pressure")
 
 def unserved(config: Config, *, root: bool) -> list[str]:
     """Key paths that are used and not served; `root`: whether this process runs as root."""
-    return [*_sections(config), *_metrics(config), *_uploads(config), *_drain(config, root=root)]
+    return [*_sections(config), *_metrics(config), *_drain(config, root=root)]
 
 
 def _sections(config: Config) -> Iterator[str]:
@@ -29,12 +29,6 @@ def _metrics(config: Config) -> Iterator[str]:
     for name in ("processes", "prometheus", "emf"):
         if getattr(config.metrics, name):
             yield f"metrics.{name}"
-
-
-def _uploads(config: Config) -> Iterator[str]:
-    for index, directory in enumerate(config.uploads.directories if config.uploads else ()):
-        if directory.mode != "copy":
-            yield f"uploads.directories[{index}].mode: {directory.mode}"
 
 
 def _drain(config: Config, *, root: bool) -> Iterator[str]:

@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import distance, idle, latency, logs, scale, spread, start
+from benchmarks import distance, idle, latency, logs, scale, spread, start, uploads
 from benchmarks.figures import Figure
 
-_PARTS = ("logs", "idle", "start", "latency", "distance", "spread", "scale")
+_PARTS = ("logs", "idle", "start", "latency", "distance", "spread", "scale", "uploads")
 _LATENCY_SECONDS = 15.0  # of writing; more shows nothing new
 
 
@@ -27,6 +27,7 @@ def main() -> None:
         "distance": lambda folder: distance.measure(folder, options.size * 1_000_000),
         "spread": lambda folder: spread.measure(folder, options.size * 1_000_000),
         "scale": lambda folder: scale.measure(folder, options.seconds),
+        "uploads": lambda folder: uploads.measure(folder, options.seconds),
     }
     missed = 0
     for name in options.parts or parts:

@@ -20,11 +20,12 @@ _BASE = {"aws", "engine", "config"}
 _JOBS = {"logs", "metrics", "uploads"}
 _MAKERS = {"daemon", "assembly"}  # the daemon is made by its assembly, and the assembly makes its parts
 MAY_IMPORT = {
-    "cli": {*_MAKERS, *_BASE, "demo", "drain", "reload", "surroundings", "unserved"},
+    "cli": {*_MAKERS, *_BASE, "audit", "demo", "drain", "reload", "surroundings", "unserved"},
     "demo": {*_MAKERS, *_BASE, "drain", "standin"},
     "daemon": {*_MAKERS, *_BASE, *_JOBS, "drain", "reload"},
     "assembly": {*_MAKERS, *_BASE, *_JOBS, "drain", "reload", "surroundings"},
     "reload": {*_BASE, "drain", "surroundings", "unserved"},  # what it replaces, it knows by protocols
+    "audit": {*_BASE, "surroundings", "uploads"},
     "surroundings": _BASE,
     "unserved": _BASE,
     "drain": _BASE,  # it knows the jobs by a protocol of the engine

@@ -29,7 +29,7 @@ from agent.aws.s3 import (
     header_text,
 )
 from agent.aws.s3_door import escape_key
-from agent.aws.wire import UNSIGNED_PAYLOAD, Answer, Route
+from agent.aws.wire import UNSIGNED_PAYLOAD, Answer, KeptConnectionClosed, Route
 from agent.standin.faults import Fault, Kind
 from agent.standin.standin import Standin
 
@@ -386,7 +386,7 @@ def test_redirects_in_a_circle_end() -> None:
 
 
 def test_a_kept_connection_that_s3_had_closed_costs_no_backoff() -> None:
-    lost = AnswerLost("PutObject", "RemoteDisconnected", "closed (on a kept connection)")
+    lost = KeptConnectionClosed("PutObject", "PeerClosed", "closed without an answer")
     aws = FakeAws(lost, confirmed(b"x"))
     bucket = S3(aws).bucket(BUCKET)  # type: ignore[arg-type]
     bucket.put_object("k", bucket.payload(b"x"), {})
@@ -394,7 +394,7 @@ def test_a_kept_connection_that_s3_had_closed_costs_no_backoff() -> None:
 
 
 def test_an_upload_is_not_begun_twice_by_ourselves() -> None:
-    lost = AnswerLost("CreateMultipartUpload", "RemoteDisconnected", "closed (on a kept connection)")
+    lost = KeptConnectionClosed("CreateMultipartUpload", "PeerClosed", "closed without an answer")
     bucket = S3(FakeAws(lost, lost)).bucket(BUCKET)  # type: ignore[arg-type]
     with pytest.raises(AnswerLost):
         bucket.create_multipart_upload("k", {})

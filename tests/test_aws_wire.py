@@ -22,7 +22,7 @@ from conftest import eventually
 from raw_server import Proxy, RawServer, http, read_request, saying, tls_front
 
 from agent.aws.errors import AnswerLost, Denied, Unreachable
-from agent.aws.wire import Answer, Route, Wire
+from agent.aws.wire import Answer, KeptConnectionClosed, Route, Wire
 from agent.engine.clock import Clock, FakeClock, SystemClock
 from agent.standin.faults import Fault, Kind
 from agent.standin.keys import ACCESS_KEY, SECRET_KEY
@@ -343,6 +343,32 @@ def test_a_connection_is_not_kept_where_the_answer_says_so(make: Make) -> None:
         assert server.connections == 2
 
 
+@pytest.mark.parametrize("answer", [b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", http() + b"HTTP/1.1 408 x\r\n"])
+def test_a_connection_is_not_kept_where_its_next_answer_would_be_in_doubt(make: Make, answer: bytes) -> None:
+    with RawServer(saying(answer, answer)) as server:
+        wire = make(server.url)
+        assert [describe(wire), describe(wire)] == [200, 200]
+        assert server.connections == 2
+
+
+def test_an_answer_may_come_in_any_pieces(make: Make) -> None:
+    answer = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Y: z\r\n\r\n3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n"
+    )
+
+    def talk(connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for size in (1, 2, 7):
+            read_request(connection)
+            for start in range(0, len(answer), size):
+                connection.sendall(answer[start : start + size])
+
+    with RawServer(talk) as server:
+        wire = make(server.url)
+        assert [call(wire, "DescribeLogGroups").body for _ in range(3)] == [b"abc0123456789"] * 3
+        assert server.connections == 1
+
+
 def test_a_connection_unused_for_a_minute_is_not_used_again(standin: Standin, make: Make) -> None:
     """A NAT gateway forgets it, and says so only when something is sent: too late to know if it arrived."""
     clock = FakeClock(time.time())
@@ -399,8 +425,35 @@ def test_a_connection_that_breaks_after_something_was_sent_has_lost_its_answer(
 def test_an_answer_lost_on_a_kept_connection_says_so(standin: Standin, wire: Wire) -> None:
     describe(wire)
     standin.faults.add(Fault(Kind.REFUSE, times=1))
-    with pytest.raises(AnswerLost, match="on a kept connection"):
+    with pytest.raises(KeptConnectionClosed, match="on a kept connection"):
         describe(wire)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_answer_that_began_or_a_new_connection_is_no_kept_one_that_was_closed(make: Make, kept: bool) -> None:
+    """Only what was most likely never read may be sent again without a thought."""
+
+    def talk(connection: socket.socket) -> None:
+        if kept:
+            read_request(connection)
+            connection.sendall(http())
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200" if kept else b"")
+
+    with RawServer(talk) as server:
+        wire = make(server.url)
+        if kept:
+            describe(wire)
+        with pytest.raises(AnswerLost) as caught:
+            describe(wire)
+        assert type(caught.value) is AnswerLost
+
+
+@pytest.mark.parametrize("header", ["x-amz-meta-a\r\nHost", "x-amz-meta-a"])
+def test_a_header_can_not_become_two(standin: Standin, make: Make, header: str) -> None:
+    with pytest.raises(ValueError, match="line end"):
+        make(standin.url, "s3").send("PutObject", "PUT", "/b/k", {header: "one\nx-two: 2"}, b"")
+    assert standin.journal.calls() == []
 
 
 def test_what_was_accepted_without_an_answer_is_never_said_to_have_failed_for_sure(
@@ -446,8 +499,39 @@ def wait(event: threading.Event) -> None:
         b"SSH-2.0-OpenSSH_9.6\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n" + b"x" * 9_000_000,
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"x" * 9_000_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"100000\r\n%b\r\n" % (b"x" * (1 << 20)) * 9,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}xx0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"a: b\r\n" * 200,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length : 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n folded\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 20,
     ],
-    ids=["none", "no body", "half a body", "half its chunks", "no chunk", "another protocol", "headers", "too long"],
+    ids=[
+        "none",
+        "no body",
+        "half a body",
+        "half its chunks",
+        "no chunk",
+        "another protocol",
+        "headers",
+        "too long",
+        "too long until the end",
+        "too many chunks",
+        "a chunk that goes on",
+        "endless trailers",
+        "another coding",
+        "a negative length",
+        "two lengths",
+        "a blank in a name",
+        "a folded header",
+        "an endless header",
+        "endless interim answers",
+    ],
 )
 def test_an_answer_that_is_not_whole_is_none(make: Make, answer: bytes) -> None:
     """http.client itself would give out half a body as if it were one."""
@@ -461,8 +545,10 @@ def test_an_answer_that_is_not_whole_is_none(make: Make, answer: bytes) -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}",
         b"HTTP/1.1 100 Continue\r\n\r\n" + http(),
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n1;x=y\r\n{\r\n1\r\n}\r\n0\r\nTrailer: t\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}",
     ],
-    ids=["chunked", "until the end", "continue"],
+    ids=["chunked", "until the end", "continue", "chunks with extensions and trailers", "HTTP/1.0"],
 )
 def test_a_whole_answer_may_be_written_in_several_ways(make: Make, answer: bytes) -> None:
     with RawServer(saying(answer)) as server:

@@ -271,3 +271,19 @@ def test_a_line_written_to_a_rotated_file_just_before_it_would_be_deleted_arrive
     job.run(60)
     check([*lines(11), *[f"late {number}" for number in range(4)]], job.logs.messages())
     assert not (tmp_path / "app.log.1").exists()
+
+
+@pytest.mark.parametrize("pattern", ["app.log", "app.log*"], ids=["outside", "inside"])
+def test_a_thousand_rotations_send_every_line_once_and_leave_no_descriptors(make: Make, pattern: str) -> None:
+    rig = make(Entry(pattern, flush=1.0), linger=5.0, max_open=100)
+    rig.write("app.log", lines(3))
+    rig.run(3)
+    for number in range(1, 1001):
+        rig.path("app.log").rename(rig.path(f"app.log-{20260000 + number}"))
+        rig.write("app.log", lines(3, 3 * number))
+        if number % 4 == 3:
+            rig.run(1)
+    rig.run(60)
+    check(lines(3003), rig.logs.messages())
+    assert len(rig.files) <= 100
+    assert rig.input.waiting == {}

@@ -209,3 +209,23 @@ def test_a_generation_of_a_log_that_is_excluded_by_its_name_is_not_read(make: Ma
     rig.write("app.log", lines(10, 20))
     rig.run(20)
     check(lines(10) + lines(10, 20), arrived(rig))
+
+
+def test_a_log_that_comes_and_goes_between_looks_where_none_is_left_arrives_each_time(make: Make) -> None:
+    """As with nocreate: whenever somebody looks, nothing is at the path."""
+    rig = make(Entry("app.log"))
+    rig.write("app.log", lines(30))
+    rig.run(10)
+    for number in range(1, 6):
+        rig.path("app.log").rename(rig.path(f"app.log-2026112{number}"))
+        rig.run(10)
+        rig.write("app.log", lines(30, 30 * number))
+    rig.path("app.log").rename(rig.path("app.log-20261129"))
+    rig.run(10)
+    for name in ("app.log-20261130", "app.log-20261201"):
+        rig.write("app.log", [f"{name} {number}" for number in range(30)])
+        rig.path("app.log").rename(rig.path(name))
+        rig.run(10)
+    rig.run(60)
+    written = lines(180) + [f"{name} {n}" for name in ("app.log-20261130", "app.log-20261201") for n in range(30)]
+    check(written, rig.logs.messages())

@@ -268,6 +268,32 @@ def test_listings_are_paged_and_folded(client: Client, bucket: str) -> None:
     assert [entry["Prefix"] for entry in folded["CommonPrefixes"]] == ["b/"]
 
 
+def test_awkward_keys_are_listed_as_they_are(client: Client, bucket: str) -> None:
+    s3 = client("s3")
+    keys = sorted(["a b", "a+b", "a%2Fb", "ü/日本", "&<>\"'", "#?", ".hidden", "k" * 900])
+    for key in keys:
+        s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+    assert [entry["Key"] for entry in s3.list_objects_v2(Bucket=bucket)["Contents"]] == keys
+
+
+def test_a_deleted_object_is_gone_and_deleting_it_again_is_fine(client: Client, bucket: str) -> None:
+    s3 = client("s3")
+    s3.put_object(Bucket=bucket, Key="k", Body=b"1")
+    for _ in range(2):
+        assert s3.delete_object(Bucket=bucket, Key="k")["ResponseMetadata"]["HTTPStatusCode"] == 204
+    assert refusal(s3.get_object, Bucket=bucket, Key="k") == (404, "NoSuchKey")
+
+
+def test_a_deletion_with_if_match_deletes_that_object_alone(client: Client, bucket: str) -> None:
+    s3 = client("s3")
+    first = s3.put_object(Bucket=bucket, Key="k", Body=b"1")["ETag"]
+    second = s3.put_object(Bucket=bucket, Key="k", Body=b"2")["ETag"]
+    assert refusal(s3.delete_object, Bucket=bucket, Key="k", IfMatch=first) == (412, "PreconditionFailed")
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"2"
+    s3.delete_object(Bucket=bucket, Key="k", IfMatch=second)
+    assert refusal(s3.delete_object, Bucket=bucket, Key="k", IfMatch=second) == (404, "NoSuchKey")
+
+
 def begin(client: Client, bucket: str) -> dict[str, str]:
     upload = client("s3").create_multipart_upload(Bucket=bucket, Key="big")["UploadId"]
     return {"Bucket": bucket, "Key": "big", "UploadId": upload}

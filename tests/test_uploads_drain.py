@@ -13,7 +13,7 @@ import orjson
 import pytest
 from uploads_kit import BUCKET, Rig
 
-from agent.aws.errors import Denied, Unreachable
+from agent.aws.errors import Denied, Refused, Unreachable
 from agent.engine.job import Debt, Gap, Proofs, Refusal
 from agent.uploads.manifest import ManifestWriter
 
@@ -57,7 +57,8 @@ def test_a_drain_sends_without_settle_time_and_shows_every_object(rigs: MakeRig)
     assert proofs.gaps == ()
     assert proofs.refused == ()
     name = Path(proofs.attachments["manifest"]).name
-    assert proofs.receipt == {"uploads": {"objects": 2, "bytes": 8, "manifest": name}}
+    read_back = {"checked": 2, "different": 0, "left": 0, "why": None}
+    assert proofs.receipt == {"uploads": {"objects": 2, "bytes": 8, "manifest": name, "read_back": read_back}}
     lines = manifest(proofs)
     assert [line["path"] for line in lines] == [str(rig.tree / "a"), str(rig.tree / "d/b")]
     for line in lines:
@@ -156,6 +157,57 @@ def test_what_could_not_be_sent_is_a_gap_with_its_reason(rigs: MakeRig) -> None:
     assert rig.job.debt() == Debt(0, 0, 0.0)
 
 
+def test_what_was_sent_before_the_drain_is_not_read_back(rigs: MakeRig) -> None:
+    rig = rigs()
+    rig.write("a")
+    rig.run()
+    rig.clock.advance(10)
+    proofs = drain(rig)
+    assert proofs.settled
+    assert proofs.receipt["uploads"]["read_back"]["checked"] == 0
+    assert rig.bucket.calls["HeadObject"] == 0
+
+
+def test_without_permission_to_read_back_the_drain_is_proven_all_the_same(rigs: MakeRig) -> None:
+    rig = rigs()
+    rig.write("a")
+    rig.bucket.refuse("HeadObject", Denied("HeadObject", "403"), times=1_000)
+    proofs = drain(rig)
+    assert proofs.settled
+    assert proofs.receipt["uploads"]["read_back"]["left"] == 1
+    assert "s3:GetObject" in proofs.receipt["uploads"]["read_back"]["why"]
+
+
+def test_what_s3_does_not_have_as_it_was_sent_is_sent_again(rigs: MakeRig) -> None:
+    rig = rigs()
+    rig.write("a", b"ours")
+    end = rig.clock.monotonic() + 600
+    assert not rig.job.drain(end).settled
+    head = rig.bucket.head_object
+
+    def head_object(key: str) -> Any:
+        rig.bucket.head_object = head  # type: ignore[method-assign]
+        rig.bucket._put("a", b"of another", {}, False)
+        return head(key)
+
+    rig.bucket.head_object = head_object  # type: ignore[method-assign]
+    rig.run(10)
+    proofs = rig.job.drain(end)
+    assert proofs.settled
+    assert rig.bucket.data() == {"a": b"ours"}
+    assert proofs.receipt["uploads"]["read_back"]["different"] == 1
+    assert rig.log.of("upload_not_as_sent")[0]["key"] == "a"
+
+
+def test_reading_back_ends_before_the_deadline(rigs: MakeRig) -> None:
+    rig = rigs()
+    for number in range(30):
+        rig.write(f"f{number}")
+    proofs = drain(rig, seconds=5, deadline=15)
+    assert proofs.settled
+    assert proofs.receipt["uploads"]["read_back"]["left"] == 30
+
+
 def test_a_drain_tries_at_once_what_waits_out_a_backoff(rigs: MakeRig) -> None:
     rig = rigs()
     rig.write("a")
@@ -214,6 +266,17 @@ def test_what_s3_will_never_take_is_refused_and_does_not_keep_the_drain(rigs: Ma
         "upload", str(rig.tree / long), 1, "its key would have 1252 bytes; S3 takes 1024"
     )
     assert "another object has the key" in refused[str(rig.tree / "taken")].reason
+
+
+@pytest.mark.parametrize("code", ["KeyTooLongError", "InvalidURI"])
+def test_a_key_that_s3_refuses_is_refused_and_no_gap(rigs: MakeRig, code: str) -> None:
+    rig = rigs()
+    rig.write("odd")
+    rig.bucket.refuse("PutObject", Refused("PutObject", code, "no", 400))
+    proofs = drain(rig, seconds=30)
+    assert proofs.settled
+    assert [each.item for each in proofs.refused] == [str(rig.tree / "odd")]
+    assert rig.bucket.calls["PutObject"] == 1
 
 
 def test_an_incomplete_drain_has_a_manifest_of_what_there_is_before_the_deadline(rigs: MakeRig) -> None:

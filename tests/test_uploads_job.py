@@ -529,7 +529,7 @@ def test_no_more_is_sent_than_the_bandwidth_allows(rigs: MakeRig) -> None:
 def test_a_ledger_that_can_not_be_written_is_said_and_written_later_without_another_request(rigs: MakeRig) -> None:
     rig = rigs(rescan=3600)
     rig.run(1)
-    connection = rig.state._databases[-1]._connection
+    connection = rig.state.database("uploads.db")._connection
     connection.execute("PRAGMA query_only=1")
     rig.write("a")
     rig.hint("a")

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from agent.aws.checksums import CRC32, Algorithm, encode
-from agent.aws.errors import NotFound
+from agent.aws.errors import Conflict, NotFound
 from agent.aws.s3 import Bucket, ChecksumMismatch, KeyTaken, OpenUpload, Part, Payload, Stored
+from agent.aws.s3_xml import Listed
 from agent.config.sections.uploads import Directory, Uploads
 from agent.engine.clock import FakeClock
 from agent.engine.events import Events
@@ -54,6 +55,7 @@ class Object:
     data: bytes
     headers: Mapping[str, str]
     checksum: str
+    etag: str = ""
 
 
 class FakeBucket(Bucket):
@@ -70,6 +72,7 @@ class FakeBucket(Bucket):
         self.uploads: dict[str, tuple[str, Mapping[str, str], dict[int, bytes]]] = {}
         self.calls: Counter[str] = Counter()
         self.sent: list[str] = []  # keys, in the order in which objects were put
+        self.modified = 4e9  # when all objects were put, as a listing says
         self.during: Callable[[str, str], None] | None = None
         self.unknown: list[OpenUpload] = []
         self._errors: dict[str, list[Exception]] = defaultdict(list)
@@ -100,6 +103,7 @@ class FakeBucket(Bucket):
         self._call("PutObject")
         data = self._receive("PutObject", key, payload)
         self._put(key, data, headers, if_absent)
+        self.objects[key].etag = f"etag-of-{len(data)}"
         return Stored(f"etag-of-{len(data)}", self.objects[key].checksum)
 
     def create_multipart_upload(self, key: str, headers: Mapping[str, str]) -> str:
@@ -120,6 +124,7 @@ class FakeBucket(Bucket):
         assert [part.number for part in parts] == list(range(1, len(received) + 1))
         self._put(key, b"".join(received[part.number] for part in parts), headers, if_absent)
         del self.uploads[upload_id]
+        self.objects[key].etag = f"etag-{len(parts)}"
         return Stored(f"etag-{len(parts)}", self.algorithm.of_parts([(part.digest, part.length) for part in parts]))
 
     def abort_multipart_upload(self, key: str, upload_id: str) -> None:
@@ -130,6 +135,26 @@ class FakeBucket(Bucket):
     def list_multipart_uploads(self, prefix: str) -> list[OpenUpload]:
         self._call("ListMultipartUploads")
         return [each for each in self.unknown if each.key.startswith(prefix)]
+
+    def delete_object(self, key: str, etag: str) -> None:
+        self._call("DeleteObject")
+        if self.during is not None:
+            self.during("DeleteObject", key)
+        if key in self.objects and self.objects[key].etag != etag:
+            raise Conflict("DeleteObject", "PreconditionFailed", "", 412)
+        self.objects.pop(key, None)
+
+    def head_object(self, key: str) -> tuple[Stored, int]:
+        self._call("HeadObject")
+        if key not in self.objects:
+            raise NotFound("HeadObject", "404", "", 404)
+        found = self.objects[key]
+        return Stored(found.etag, found.checksum), len(found.data)
+
+    def list_objects(self, prefix: str) -> Iterator[list[Listed]]:
+        self._call("ListObjectsV2")
+        keys = sorted(key for key in self.objects if key.startswith(prefix))
+        yield [Listed(key, len(self.objects[key].data), self.objects[key].etag, self.modified) for key in keys]
 
     def _call(self, operation: str) -> None:
         self.calls[operation] += 1
@@ -244,7 +269,13 @@ class Rig:
     def run(self, seconds: float = 10.0) -> None:
         """Step all workers, through so much time."""
         end = self.clock.monotonic() + seconds
-        workers = [self.job.finder, self.job.drainage, *self.job.pool.senders]
+        workers = [
+            self.job.finder,
+            self.job.drainage,
+            *self.job.modes.workers,
+            self.job.read_back,
+            *self.job.pool.senders,
+        ]
         for _ in range(100_000):
             now = self.clock.monotonic()
             times = [due for due in [worker.step(now) for worker in workers] if due is not None]
@@ -259,9 +290,25 @@ class Rig:
         status: dict[str, Any] = dict(self.job.status()["uploads"])
         return status
 
+    def ledger_of(self, path: str) -> set[str]:
+        """The paths that the ledger holds of one directory."""
+        rows = self.state.database("uploads.db").read(
+            "SELECT folders.path, name FROM files JOIN folders ON folder = folders.id"
+            " JOIN places ON places.id = place WHERE places.path = ?",
+            (path,),
+        )
+        return {f"{folder}/{name}".lstrip("/") for folder, name in rows}
+
+    def fresh(self) -> set[str]:
+        """The paths that the ledger holds as the files are now."""
+        sql = "SELECT folders.path, name, ctime_ns FROM files JOIN folders ON folder = folders.id"
+        rows = self.state.database("uploads.db").read(sql)
+        paths = {f"{folder}/{name}".lstrip("/"): ctime for folder, name, ctime in rows}
+        return {path for path, ctime in paths.items() if (self.tree / path).stat().st_ctime_ns == ctime}
+
     def ledger(self) -> dict[str, int]:
         """What the ledger holds: path -> size."""
-        rows = self.state._databases[-1].read(
+        rows = self.state.database("uploads.db").read(
             "SELECT folders.path, name, size FROM files JOIN folders ON folder = folders.id"
         )
         return {f"{folder}/{name}".lstrip("/"): size for folder, name, size in rows}  # type: ignore[misc]

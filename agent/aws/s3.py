@@ -8,7 +8,7 @@ UploadPart, CompleteMultipartUpload, AbortMultipartUpload, HeadObject, ErrorResp
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -18,14 +18,13 @@ from agent.aws.checksums import ALGORITHMS, CRC32, Algorithm, Hasher, encode
 from agent.aws.cold import call
 from agent.aws.errors import AnswerLost, AwsError, Conflict, NotFound, Transient, from_answer
 from agent.aws.s3_door import Door, region_of
-from agent.aws.s3_xml import read_fields
+from agent.aws.s3_xml import Listed, read_fields, read_listing
 from agent.aws.session import Aws
-from agent.aws.wire import UNSIGNED_PAYLOAD, Answer, Body
+from agent.aws.wire import UNSIGNED_PAYLOAD, Answer, Body, KeptConnectionClosed
 
 _TRIES = 3  # of one request: region found out, a kept connection that S3 had closed
 _SECONDS = 30.0  # to connect, and for each read and write
 _COMPLETE_SECONDS = 120.0  # the same while S3 assembles an object, which takes minutes; blanks come meanwhile
-_CLOSED = frozenset(["RemoteDisconnected", "ConnectionResetError", "BrokenPipeError"])
 _MANGLED = frozenset(
     ["BadDigest", "IncompleteBody", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"]
 )
@@ -252,6 +251,31 @@ class Bucket:
         )
         return stored, int(headers.get("content-length") or 0)
 
+    def delete_object(self, key: str, etag: str) -> None:
+        """Delete the object of the key, if it is the one with this ETag; one that is gone is no error.
+
+        A versioned bucket gets a delete marker. Raises Conflict where another object has the key. Needs
+        s3:DeleteObject and, for the condition, s3:GetObject. Source: userguide/conditional-deletes.html.
+        """
+        try:
+            self._send("DeleteObject", "DELETE", key, "", {"If-Match": f'"{etag}"'})
+        except NotFound as error:
+            if error.code not in ("NoSuchKey", "404"):
+                raise
+
+    def list_objects(self, prefix: str) -> Iterator[list[Listed]]:
+        """All objects whose keys begin with `prefix`, in pages of up to 1,000, in the order of UTF-8 bytes."""
+        token: str | None = ""
+        while token is not None:
+            more = f"continuation-token={quote(token, safe='-_.~')}&" if token else ""
+            query = f"{more}encoding-type=url&list-type=2&prefix={quote(prefix, safe='-_.~')}"
+            answer = self._send("ListObjectsV2", "GET", "", query, {})
+            page = read_listing(answer.body)
+            if page is None:
+                raise AnswerLost("ListObjectsV2", "Unreadable", "the answer is no XML that S3 writes")
+            objects, token = page
+            yield objects
+
     def _judge(self, error: AwsError, key: str, length: int, expected: str) -> Stored:
         """The key is taken, or the upload gone: by our own earlier call, if the object there is ours."""
         if error.code not in ("PreconditionFailed", "412", "NoSuchUpload"):
@@ -302,8 +326,8 @@ class Bucket:
             door = self._door()
             try:
                 answer = self._exchange(door, operation, method, key, query, wanted, body)
-            except AnswerLost as lost:
-                if not left or not _was_closed(lost):
+            except KeptConnectionClosed:
+                if not left or operation == "CreateMultipartUpload":  # again, it might leave two behind
                     raise
                 continue
             if answer.status < 300:
@@ -375,15 +399,6 @@ def _parts_document(parts: Sequence[Part], algorithm: Algorithm) -> bytes:
     return (
         f'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{rows}</CompleteMultipartUpload>'
     ).encode()
-
-
-def _was_closed(lost: AnswerLost) -> bool:
-    """Whether the connection was most likely closed before the request came.
-
-    To begin an upload again would leave two behind: its caller must know.
-    """
-    kept = "kept connection" in lost.message
-    return kept and lost.code in _CLOSED and lost.operation != "CreateMultipartUpload"
 
 
 def _error(operation: str, status: int, found: Mapping[str, str]) -> AwsError:

@@ -15,6 +15,7 @@ from agent.aws.session import Aws
 from agent.aws.wire import Wire
 
 _SAFE = "/-_.~"  # beside letters and digits, what S3's canonical path leaves as it is
+_PLAIN = re.compile(r"[A-Za-z0-9/._~-]*")
 _PUBLIC_HOST = re.compile(r"s3[.-](?!.*\.vpce\.).*\.?amazonaws\.(com|com\.cn|eu)$|s3\.amazonaws\.com$")
 _HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")  # a dot in it would not fit the certificate
 _HOST_REGION = re.compile(r"s3[.-](?:dualstack\.)?([a-z]{2,5}(?:-[a-z]+)+-\d)\.amazonaws\.")
@@ -48,7 +49,7 @@ class Door:
 
 def escape_key(key: str) -> str:
     """A key as a URL's path and SigV4's canonical path both have it: UTF-8, escaped once, slashes kept."""
-    return quote(key, safe=_SAFE)
+    return key if _PLAIN.fullmatch(key) else quote(key, safe=_SAFE)
 
 
 def region_of(status: int, headers: Mapping[str, str], error: Mapping[str, str]) -> str | None:

@@ -1,55 +1,44 @@
 """The fast path: signed requests whose bodies we made ourselves, over kept-alive connections.
 
 A plain botocore call costs several times the CPU of the request it sends (validation, serialising, user agent,
-endpoint rules). Here only the signature is botocore's (SigV4); endpoint, region, credentials, proxies and CA bundle
+endpoint rules, http.client). Here signature and HTTP are ours; endpoint, region, credentials, proxies and CA bundle
 are found by botocore once, in `agent.aws.session`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import http.client
-import select
-import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
-from botocore.awsrequest import AWSRequest
-
 from agent import __version__
-from agent.aws.answers import read_whole
 from agent.aws.errors import AnswerLost, Denied, Unreachable
+from agent.aws.http1 import Answer, BadAnswer, Body, Connection, SourceFailed, request_head
+from agent.aws.signature import Signer
 from agent.engine.clock import Clock
+
+__all__ = ["UNSIGNED_PAYLOAD", "USER_AGENT", "Answer", "Body", "KeptConnectionClosed", "Route", "Wire"]
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 USER_AGENT = f"outlive/{__version__}"
+_OURS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+_EMPTY = hashlib.sha256(b"").hexdigest()
 _CONNECT_SECONDS = 5.0
 _IDLE_CONNECTIONS = 16  # kept open by one wire
 _IDLE_SECONDS = (
     60.0  # that one is kept unused: NAT gateways forget it after 350 s and say so only to the next request
 )
-_ANSWER_BYTES = 8 << 20  # bounds the body of an answer
-_BLOCK_BYTES = 256 << 10  # of a streamed body, handed to the socket at once
 _SKEW_SECONDS = 240.0  # a clock further off than this is corrected; AWS allows 5 minutes
-
-Body = bytes | Callable[[], Iterable[bytes]]
-"""A request's body: bytes, or what makes an iterator over its blocks (anew for each try)."""
+_PORTS = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A complete HTTP answer."""
-
-    status: int
-    headers: Mapping[str, str]  # names in lower case
-    body: bytes
+class KeptConnectionClosed(AnswerLost):
+    """A kept connection ended before a byte of the answer: most likely it was closed before the request came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +62,11 @@ class Wire:
         self._clock = clock
         self._skew = 0.0
         self._lock = threading.Lock()
-        self._idle: dict[http.client.HTTPConnection, float] = {}  # since when, oldest first
-        self._busy: set[http.client.HTTPConnection] = set()
+        self._idle: dict[Connection, float] = {}  # since when, oldest first
+        self._busy: set[Connection] = set()
         self._closed = False
         self._parts = urlsplit(route.url)
+        self._signer = Signer(route.signing_name, route.region, self._parts.netloc)
         self._proxy = _parse_proxy(route.proxy)
         self._context: ssl.SSLContext | None = None
 
@@ -98,10 +88,10 @@ class Wire:
         AnswerLost, and what making the blocks raises; any answer of AWS, also an error, is returned.
         """
         if digest is None:
-            digest = hashlib.sha256(body if isinstance(body, bytes) else b"").hexdigest()
+            digest = hashlib.sha256(body).hexdigest() if isinstance(body, bytes) and body else _EMPTY
         for attempt in (1, 2):
-            signed = self._sign(operation, method, target, headers, digest)
-            answer = self._exchange(operation, method, target, signed, body, timeout)
+            head = self._head(operation, method, target, headers, body, digest)
+            answer = self._exchange(operation, method, head, body, timeout)
             if attempt == 2 or answer.status not in (400, 403) or not self._correct_skew(answer):
                 break
         return answer
@@ -115,43 +105,38 @@ class Wire:
         for connection in idle:
             connection.close()
         for connection in busy:
-            _sever(connection)
+            connection.sever()
 
-    def _sign(
-        self, operation: str, method: str, target: str, headers: Mapping[str, str], digest: str
-    ) -> dict[str, str]:
+    def _head(
+        self, operation: str, method: str, target: str, headers: Mapping[str, str], body: Body, digest: str
+    ) -> bytes:
+        """The request's head, signed; what is added after that is no part of what is signed."""
         credentials = self._credentials()
         if credentials is None:
             raise Denied(
                 operation, "NoCredentials", "no AWS credentials found: attach an instance profile, or set them"
             )
-        request = AWSRequest(method=method, url=self._origin() + target, headers=dict(headers))
-        request.headers["Host"] = self._parts.netloc
-        request.headers["X-Amz-Content-SHA256"] = digest
-        when = datetime.fromtimestamp(self._clock.time() + self._skew, UTC)
-        _Signer(credentials, self.route.signing_name, self.route.region).sign(request, when)
-        return {**dict(request.headers.items()), "User-Agent": USER_AGENT}
+        when = self._clock.time() + self._skew
+        signed = {**headers, **self._signer.sign(method, target, headers, digest, credentials, when), **_OURS}
+        if isinstance(body, bytes) and (body or method in ("PUT", "POST")):
+            signed.setdefault("Content-Length", str(len(body)))
+        if self._proxy and self._parts.scheme == "http":  # plain HTTP through a proxy names the whole URL
+            signed.update(_proxy_headers(self._proxy))
+            target = self._origin() + target
+        return request_head(method, target, signed)
 
     def _origin(self) -> str:
         return f"{self._parts.scheme}://{self._parts.netloc}"
 
-    def _exchange(
-        self, operation: str, method: str, target: str, headers: Mapping[str, str], body: Body, timeout: float
-    ) -> Answer:
+    def _exchange(self, operation: str, method: str, head: bytes, body: Body, timeout: float) -> Answer:
         connection, fresh = self._connection(operation, timeout)
         try:
-            _transmit(connection, method, self._target(target), {**headers, **self._plain_proxy()}, body)
-            response = connection.getresponse()
-            answer = Answer(
-                response.status,
-                {name.lower(): value for name, value in response.getheaders()},
-                read_whole(response, _ANSWER_BYTES),
-            )
-        except (OSError, http.client.HTTPException) as error:
+            connection.send(head, body)
+            answer = connection.receive(method)
+        except (OSError, BadAnswer) as error:
             self._discard(connection)
-            where = "a new" if fresh else "a kept"
-            raise AnswerLost(operation, type(error).__name__, f"{error} (on {where} connection)") from error
-        except _SourceFailed as failed:
+            raise _lost(operation, error, fresh=fresh) from error
+        except SourceFailed as failed:
             self._discard(connection)
             raise failed.error from None
         except BaseException:
@@ -160,21 +145,13 @@ class Wire:
         self._keep(connection)
         return answer
 
-    def _target(self, target: str) -> str:
-        """Plain HTTP through a proxy names the whole URL."""
-        return self._origin() + target if self._proxy and self._parts.scheme == "http" else target
-
-    def _plain_proxy(self) -> dict[str, str]:
-        """What plain HTTP through a proxy says to the proxy itself; it is no part of what is signed."""
-        return _proxy_headers(self._proxy) if self._proxy and self._parts.scheme == "http" else {}
-
-    def _connection(self, operation: str, timeout: float) -> tuple[http.client.HTTPConnection, bool]:
+    def _connection(self, operation: str, timeout: float) -> tuple[Connection, bool]:
         """An idle connection that the other side has not closed, or a new one."""
         with self._lock:
             while self._idle:
                 connection, since = self._idle.popitem()
-                if self._clock.monotonic() - since < _IDLE_SECONDS and not _is_stale(connection):
-                    connection.sock.settimeout(timeout)
+                if self._clock.monotonic() - since < _IDLE_SECONDS and not connection.is_stale():
+                    connection.limit(timeout)
                     self._busy.add(connection)
                     return connection, False
                 connection.close()
@@ -186,34 +163,38 @@ class Wire:
         connection.close()
         raise Unreachable(operation, "Closed", "the agent is ending")
 
-    def _dial(self, operation: str, timeout: float) -> http.client.HTTPConnection:
-        connection = self._new_connection(operation, min(timeout, _CONNECT_SECONDS))
+    def _dial(self, operation: str, timeout: float) -> Connection:
+        near = self._near(operation)
+        context = self._tls(operation) if self._parts.scheme == "https" else None
         try:
-            connection.connect()
-        except (OSError, http.client.HTTPException, UnicodeError) as error:  # UnicodeError: no name of a host
-            connection.close()
+            connection = Connection.dial(*near, min(timeout, _CONNECT_SECONDS))
+            try:
+                if context is not None:
+                    connection = self._secure(connection, context)
+            except BaseException:
+                connection.close()
+                raise
+        except (OSError, BadAnswer, UnicodeError) as error:  # UnicodeError: no name of a host
             raise Unreachable(operation, type(error).__name__, f"{self.route.url}: {error}") from error
-        connection.sock.settimeout(timeout)
+        connection.limit(timeout)
         return connection
 
-    def _new_connection(self, operation: str, timeout: float) -> http.client.HTTPConnection:
-        host, port = self._near(operation)
-        if self._parts.scheme != "https":
-            return http.client.HTTPConnection(host, port, timeout=timeout, blocksize=_BLOCK_BYTES)
-        context = self._tls(operation)
-        secure = http.client.HTTPSConnection(host, port, timeout=timeout, context=context, blocksize=_BLOCK_BYTES)
+    def _secure(self, connection: Connection, context: ssl.SSLContext) -> Connection:
+        """TLS from here to the endpoint, through the proxy if there is one."""
+        host = self._parts.hostname or ""
         if self._proxy is not None:
-            headers = _proxy_headers(self._proxy)
-            secure.set_tunnel(self._parts.hostname or "", self._parts.port or 443, headers=headers)
-        return secure
+            end = f"[{host}]" if ":" in host else host
+            end = f"{end}:{self._parts.port or _PORTS['https']}"
+            connection.tunnel(request_head("CONNECT", end, {"Host": end, **_proxy_headers(self._proxy)}))
+        return connection.secure(context, host)
 
-    def _near(self, operation: str) -> tuple[str, int | None]:
-        """Where to connect to: the proxy, or the endpoint itself (None: its scheme's own port)."""
+    def _near(self, operation: str) -> tuple[str, int]:
+        """Where to connect to: the proxy, or the endpoint itself."""
         try:
             if self._proxy is None:
-                return self._parts.hostname or "", self._parts.port
+                return self._parts.hostname or "", self._parts.port or _PORTS.get(self._parts.scheme, 80)
             if self._proxy.scheme == "http" and self._proxy.hostname:
-                return self._proxy.hostname, self._proxy.port or 80
+                return self._proxy.hostname, self._proxy.port or _PORTS["http"]
         except ValueError as error:
             raise Unreachable(operation, "InvalidPort", str(error)) from error
         raise Unreachable(operation, "InvalidProxy", "HTTPS_PROXY must be http://[user:password@]host[:port]")
@@ -227,15 +208,15 @@ class Wire:
                 raise Unreachable(operation, type(error).__name__, f"AWS_CA_BUNDLE {bundle}: {error}") from error
         return self._context
 
-    def _keep(self, connection: http.client.HTTPConnection) -> None:
+    def _keep(self, connection: Connection) -> None:
         with self._lock:
             self._busy.discard(connection)
-            if connection.sock is not None and not self._closed and len(self._idle) < _IDLE_CONNECTIONS:
+            if connection.reusable and not self._closed and len(self._idle) < _IDLE_CONNECTIONS:
                 self._idle[connection] = self._clock.monotonic()
                 return
         connection.close()
 
-    def _discard(self, connection: http.client.HTTPConnection) -> None:
+    def _discard(self, connection: Connection) -> None:
         with self._lock:
             self._busy.discard(connection)
         connection.close()
@@ -253,65 +234,10 @@ class Wire:
         return corrected
 
 
-class _Signer(SigV4Auth):
-    """SigV4 at a time of our choosing, the path taken as it is (S3 signs the escaped path once)."""
-
-    def sign(self, request: AWSRequest, when: datetime) -> None:
-        request.context["timestamp"] = when.strftime(SIGV4_TIMESTAMP)
-        self._modify_request_before_signing(request)  # type: ignore[attr-defined]
-        string = self.string_to_sign(request, self.canonical_request(request))
-        self._inject_signature_to_request(request, self.signature(string, request))  # type: ignore[attr-defined]
-
-    def _normalize_url_path(self, path: str) -> str:
-        return path or "/"
-
-
-class _SourceFailed(Exception):
-    """A block of a body could not be made, which is no failure of the connection."""
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(error)
-        self.error = error
-
-
-def _transmit(
-    connection: http.client.HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: Body
-) -> None:
-    """Send the request; if the other side stops listening in the middle, its answer may still say why."""
-    try:
-        connection.request(method, target, body if isinstance(body, bytes) else _blocks(body), headers)
-    except (BrokenPipeError, ConnectionResetError):
-        if connection.sock is None or not _is_readable(connection.sock, 0.5):
-            raise
-
-
-def _blocks(body: Callable[[], Iterable[bytes]]) -> Iterator[bytes]:
-    try:
-        yield from body()
-    except OSError as error:
-        raise _SourceFailed(error) from error
-
-
-def _is_stale(connection: http.client.HTTPConnection) -> bool:
-    """An idle connection with something to read was closed, or speaks out of turn."""
-    return connection.sock is None or _is_readable(connection.sock, 0.0)
-
-
-def _is_readable(sock: socket.socket, seconds: float) -> bool:
-    """By poll(2): select(2) knows only the first 1024 descriptors, and logs may hold thousands open."""
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
-
-
-def _sever(connection: http.client.HTTPConnection) -> None:
-    """End a connection under its user's hands. Not by SSLSocket.shutdown, which would go on in plain text."""
-    sock = connection.sock
-    if sock is not None:
-        try:
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
-        except OSError:
-            return
+def _lost(operation: str, error: Exception, *, fresh: bool) -> AnswerLost:
+    """What it means that a request got no answer; on a kept connection, perhaps that nobody was there any more."""
+    kind = KeptConnectionClosed if not fresh and isinstance(error, ConnectionError) else AnswerLost
+    return kind(operation, type(error).__name__, f"{error} (on {'a new' if fresh else 'a kept'} connection)")
 
 
 def _parse_proxy(proxy: str | None) -> SplitResult | None:

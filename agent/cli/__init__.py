@@ -11,7 +11,7 @@ from importlib import import_module
 
 from agent import __version__
 
-_COMMANDS = ("run", "check", "status", "reload", "drain", "receipt", "demo")
+_COMMANDS = ("run", "check", "status", "reload", "drain", "receipt", "verify_uploads", "demo")
 
 
 def main(arguments: list[str] | None = None) -> None:

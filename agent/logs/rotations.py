@@ -24,6 +24,8 @@ from agent.logs.siblings import Listings, Sibling
 from agent.logs.tail import TailedFile
 from agent.logs.unreadable import Unreadable
 
+_ABSENT_SECONDS = 3600.0  # for which a log that is gone may come and go again between two looks
+
 
 @dataclass(frozen=True)
 class _Left:
@@ -55,6 +57,8 @@ class Rotations:
         self._packed = packed
         self._may_open = may_open
         self._left: dict[str, _Left] = {}  # by path
+        self._absent: dict[str, tuple[_Left, float]] = {}  # paths where nothing is now, and how long to mind them
+        self._changed: dict[str, int] = {}  # of those: when their directory was changed last, in ns
         self._listings = Listings()
 
     @property
@@ -201,13 +205,36 @@ class Rotations:
         """Take up what was made and rotated away between two looks."""
         self._listings = Listings()
         for left in list(self._left.values()):
-            try:
-                done = self._adopt_unseen(left, now)
-            except OSError as error:
-                self._unreadable.note(error.filename or os.path.dirname(left.path), error, now)
-            else:
-                if done:
-                    del self._left[left.path]
+            if self._search(left, now):
+                del self._left[left.path]
+                if left.path not in self._following.files:
+                    self._absent[left.path] = (left, now + _ABSENT_SECONDS)
+        self._mind_absent(now)
+
+    def _mind_absent(self, now: float) -> None:
+        """Where nothing is now a log may come and go again, unseen: until one is there, or for so long."""
+        for path, (left, until) in list(self._absent.items()):
+            over = path in self._following.files or now >= until
+            if (over or self._has_changed(left)) and self._search(left, now) and over:
+                del self._absent[path]
+                self._changed.pop(path, None)
+
+    def _search(self, left: _Left, now: float) -> bool:
+        """True if everything could be looked at."""
+        try:
+            return self._adopt_unseen(left, now)
+        except OSError as error:
+            self._unreadable.note(error.filename or os.path.dirname(left.path), error, now)
+            return False
+
+    def _has_changed(self, left: _Left) -> bool:
+        """Whether something came or went in its directory since this was last asked."""
+        try:
+            changed = os.stat(os.path.dirname(left.path)).st_mtime_ns
+        except OSError:
+            return False
+        before, self._changed[left.path] = self._changed.get(left.path), changed
+        return before != changed
 
     def leave(self, cursor: Cursor) -> None:
         """Something may have come and gone at the path of this generation since it was last seen to change there."""

@@ -204,7 +204,7 @@ class S3Operations:
         return stored
 
     def _delete_object(self, call: Call) -> Response:
-        self._store.delete(call.bucket, call.key)
+        self._store.delete(call.bucket, call.key, condition(call.headers))
         return Response(204)
 
     def _object_attributes(self, call: Call) -> Response:

@@ -121,7 +121,7 @@ class Condition:
         if self.if_match is not None:
             if current is None:
                 raise NoSuchKeyError(key)
-            if self.if_match.strip('"') != current.etag:
+            if self.if_match.strip('"') not in ("*", current.etag):
                 raise PreconditionFailedError("If-Match")
 
 
@@ -198,10 +198,12 @@ class Store:
             else:
                 discard(old.segments)  # who reads it has its files open
 
-    def delete(self, bucket: str, key: str) -> bool:
-        """Whether there was such an object."""
+    def delete(self, bucket: str, key: str, condition: Condition | None = None) -> bool:
+        """Whether there was such an object; with a condition it must hold (userguide/conditional-deletes.html)."""
         with self.lock:
             home = self.bucket(bucket)
+            if condition is not None:
+                condition.check(home.objects.get(key), key)
             old = home.objects.pop(key, None)
             if old is None:
                 return False

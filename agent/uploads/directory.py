@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from mimetypes import MimeTypes
+from typing import Protocol
 
 from agent.aws.limits import KEY_BYTES_MAX, OBJECT_BYTES_MAX
 from agent.aws.s3 import S3, Properties, algorithm
 from agent.config.placeholders import Place, Template
 from agent.config.sections import uploads as config
 from agent.uploads.globs import Choice, Filter
-from agent.uploads.ledger import Ledger
 
 _UNKNOWN_TYPE = "application/octet-stream"
 _TYPES = MimeTypes(filenames=()).types_map[True] | {  # Python's own, the same on every system
@@ -21,15 +21,25 @@ _TYPES = MimeTypes(filenames=()).types_map[True] | {  # Python's own, the same o
 }
 
 
+class Places(Protocol):
+    """What numbers directories, as the ledger does."""
+
+    def place(self, path: str, bucket: str, prefix: str) -> int:
+        """The number of a directory as it is configured."""
+
+
 class Directory:
     """What the configuration says of a directory, made ready for use. Safe to use from any thread."""
 
-    def __init__(self, given: config.Directory, s3: S3, ledger: Ledger) -> None:
+    def __init__(self, given: config.Directory, s3: S3, ledger: Places) -> None:
         self.path = given.path
         self.settle = given.settle
         self.rescan = given.rescan
         self.follow = given.follow_symlinks
         self.if_absent = not given.overwrite
+        self.mode = given.mode
+        self.max_deletes = given.max_deletes
+        self.prefix = given.prefix
         self.filter = Filter(given.include, given.exclude)
         self.algorithm = algorithm(given.checksum)
         self.bucket = s3.bucket(given.bucket, given.region, given.expected_bucket_owner, self.algorithm)

@@ -13,6 +13,7 @@ from agent.uploads.finder import Finder
 from agent.uploads.ledger import Ledger
 from agent.uploads.manifest import ManifestWriter, Written
 from agent.uploads.names import to_text
+from agent.uploads.read_back import ReadBack
 from agent.uploads.search import Search
 from agent.uploads.settle import Candidate
 
@@ -27,10 +28,14 @@ class Drainage:
 
     name = "uploads-drain"
 
-    def __init__(self, finder: Finder, ledger: Ledger, path: str, clock: Clock, events: Events) -> None:
+    def __init__(
+        self, finder: Finder, ledger: Ledger, read_back: ReadBack, path: str, clock: Clock, events: Events
+    ) -> None:
         """`path` is where the manifest goes."""
         self._finder = finder
         self._ledger = ledger
+        self._read_back = read_back
+        self._asked = -1  # what the ledger held when S3 was last asked for all of it
         self._path = path
         self._clock = clock
         self._events = events
@@ -47,6 +52,8 @@ class Drainage:
                 self._finder.hurry(now)
                 self._recorded, self._written = -1, None
                 self._began_writing = 0.0
+                self._asked = -1
+                self._read_back.begin()
             self._deadline = deadline
             return self._proofs()
 
@@ -68,6 +75,8 @@ class Drainage:
             if self._writer is not None:
                 self._write(self._writer)
                 return now
+            if self._is_shown() and self._asked != self._recorded and self._ask_back(now):
+                self._asked = self._recorded
             return now + _LOOK
 
     def _scan_again(self, search: Search, now: float) -> None:
@@ -85,6 +94,18 @@ class Drainage:
         """Whether nothing is owed, as far as can be seen."""
         finder = self._finder
         return not len(finder.candidates) and all(each.complete and each.resting for each in finder.searches)
+
+    def _is_shown(self) -> bool:
+        """Whether nothing is owed, and the manifest says all that S3 has."""
+        return self._is_clean() and self._writer is None and self._recorded == self._finder.recorded
+
+    def _ask_back(self, now: float) -> bool:
+        """Whether S3 was asked for what it got since the drain began, as far as that goes."""
+        try:
+            return self._read_back.finished(now, self._deadline, self._recorded)
+        except DatabaseError as error:
+            self._events.trouble("warning", "uploads_not_read_back", "", error=str(error))
+            return True
 
     def _is_late(self, now: float) -> bool:
         """Whether a manifest is due although something is still owed."""
@@ -127,12 +148,13 @@ class Drainage:
         )
 
     def _proofs(self) -> Proofs:
-        clean = self._is_clean() and self._writer is None and self._recorded == self._finder.recorded
+        clean = self._is_shown() and self._asked == self._recorded
         written = self._written
         listed = {
             "objects": written.objects if written else 0,
             "bytes": written.bytes if written else 0,
             "manifest": written.name if written else None,
+            "read_back": self._read_back.document(),
         }
         return Proofs(
             settled=clean,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from agent.engine.clock import Clock
 from agent.engine.database import DatabaseError
@@ -54,6 +54,9 @@ class Finder:
         self.draining = False
         self.closing = False  # nothing new is looked for
         self.recorded = 0  # files written into the ledger since the start
+        self.on_scan: Callable[[Search], None] = _ignore  # a whole scan has come to its end
+        self.on_sent: Callable[[Sequence[Sent]], None] = _ignore  # files were written into the ledger
+        self.on_due: Callable[[Sequence[Candidate]], None] = _ignore  # files are about to be handed to the senders
         self._places = {search.directory.place: search for search in searches}
         self._ledger = ledger
         self._journal = journal
@@ -61,6 +64,7 @@ class Finder:
         self._clock = clock
         self._events = events
         self._confirmed: list[Sent] = []
+        self._doubted: set[Candidate] = set()
         self._write_at = 0.0
         self._looked_over: dict[int, float] = {}  # place -> the whole scan after which its uploads were looked over
         self._turn = 0
@@ -142,6 +146,7 @@ class Finder:
         if search.last is None or self._looked_over.get(place) == search.finished_at:
             return
         self._looked_over[place] = search.finished_at
+        self.on_scan(search)
         self._pool.put_abandoned(
             begun
             for begun in self._journal.all()
@@ -152,10 +157,27 @@ class Finder:
     def _dispatch(self, now: float) -> None:
         due = self.candidates.due(now, _DISPATCH)
         if due:
+            self.on_due(due)
             self._pool.put(due)
+
+    def doubt(self, place: int, relative: str, now: float) -> None:
+        """The object of a file may be gone again: what is under way, or not written down yet, does not count."""
+        candidate = self.candidates.find(place, relative)
+        if candidate is None or candidate.state is State.WAITING:
+            return
+        for sent in self._confirmed:
+            if sent.candidate is candidate:
+                self._confirmed.remove(sent)
+                self._settle_again(candidate, candidate.stamp, now)
+                return
+        self._doubted.add(candidate)
 
     def _apply(self, outcome: Outcome, now: float) -> None:
         candidate = outcome.candidate
+        if candidate in self._doubted:
+            self._doubted.remove(candidate)
+            if isinstance(outcome, Sent):
+                outcome = Changed(candidate, candidate.stamp)
         match outcome:
             case Sent():
                 self._confirmed.append(outcome)
@@ -246,6 +268,7 @@ class Finder:
         for sent in confirmed:
             self._say_recovered(sent.candidate)
             self._let_go(sent.candidate, now)
+        self.on_sent(confirmed)
         size = sum(sent.candidate.size for sent in confirmed)
         self._events.count("uploads_sent", len(confirmed))
         self._events.count("upload_bytes", size)
@@ -264,13 +287,19 @@ class Finder:
         (self.idle.clear if busy else self.idle.set)()
 
     def _next(self, now: float) -> float | None:
-        """When the next step has something to do; outcomes and hints wake it earlier."""
+        """When the next step has something to do; hints, trouble and many outcomes wake it earlier."""
         times = [due for due in (self.candidates.next_due(),) if due is not None]
+        if self.candidates.busy:
+            times.append(now + _GROUP_SECONDS)
         if self._confirmed:
             times.append(self._write_at)
         if not self.closing and not self.candidates.full:
             times += [search.due for search in self.searches]
         return max(now, min(times)) if times else None
+
+
+def _ignore(_: object) -> None:
+    """For who is not told."""
 
 
 def _confirmed(sent: Sent) -> Confirmed:

@@ -22,10 +22,12 @@ from agent.uploads.finder import Finder
 from agent.uploads.hints import Hints
 from agent.uploads.journal import Begun, Journal
 from agent.uploads.ledger import FILE, Ledger
+from agent.uploads.modes import Modes
 from agent.uploads.multipart import Multiparts, PartRules
 from agent.uploads.names import to_text
 from agent.uploads.pace import Pace
 from agent.uploads.queue import Queue
+from agent.uploads.read_back import ReadBack
 from agent.uploads.search import Search
 from agent.uploads.sender import Pool
 from agent.uploads.transfer import Transfer
@@ -73,23 +75,29 @@ class UploadsJob:
         queue = Queue(directories, config.concurrency, multiparts.is_large, random_)
         self.pool = Pool(config.concurrency, queue, transfer, multiparts, self._bucket, clock, events)
         self.finder = Finder(self._searches, ledger, journal, self.pool, clock, events, random_)
-        self.drainage = Drainage(self.finder, ledger, state.file(MANIFEST), clock, events)
+        self.modes = Modes(self._searches, self.finder, journal, database, clock, events, random_)
+        self.read_back = ReadBack(self._searches, database, clock, events)
+        self.drainage = Drainage(self.finder, ledger, self.read_back, state.file(MANIFEST), clock, events)
         self.watcher = Watcher([self._watched(search) for search in self._searches], events) if watcher else None
         self._finder_thread = WorkerThread("uploads-find", [self.finder, self.drainage], clock, events)
         self._watcher_thread = WorkerThread("uploads-watch", [self.watcher], clock, events) if self.watcher else None
+        self._modes_thread = WorkerThread(
+            "uploads-modes", [*self.modes.workers, self.read_back], clock, events, linger=LINGER
+        )
+        self.modes.wake = self.read_back.wake = self._modes_thread.wake
 
     @property
     def threads(self) -> Sequence[WorkerThread]:
         """Those whose steps are short.
 
-        A sender's step lasts as long as its request: minutes for one part on a slow line, although no single read
-        or write may.
+        A sender's step, or that of a mode which deletes, lasts as long as its request: minutes for one part
+        on a slow line, although no single read or write may.
         """
         return [self._finder_thread] if self._watcher_thread is None else [self._finder_thread, self._watcher_thread]
 
     def start(self) -> None:
         self.pool.start(self._spawn, self._wake)
-        for thread in self.threads:
+        for thread in (*self.threads, self._modes_thread):
             thread.start()
 
     def debt(self) -> Debt:
@@ -107,7 +115,7 @@ class UploadsJob:
                     "pending": self.finder.pending,
                     "bytes": candidates.bytes,
                     "failing": self._failing(),
-                    "directories": [_directory_status(search) for search in self._searches],
+                    "directories": [self._directory_status(search) for search in self._searches],
                 }
             }
 
@@ -137,7 +145,7 @@ class UploadsJob:
 
     def _end_threads(self, deadline: float) -> None:
         """A request that hangs is left to end by itself; what came of the others is written down."""
-        threads = [*self.threads, *self.pool.threads]
+        threads = [*self.threads, self._modes_thread, *self.pool.threads]
         for thread in threads:
             thread.stop()
         ended = {thread.name: thread.join(max(0.0, deadline - self._clock.monotonic())) for thread in threads}
@@ -173,16 +181,17 @@ class UploadsJob:
                 failing.append({"path": path, "error": str(search.error.strerror)})
             unread = islice(search.tally.errors.items(), _FAILING)
             failing += [{"path": to_text(f"{path}/{place}"), "error": why} for place, why in unread]
+            failing += [{"path": f"{path}/{place}", "error": why} for place, why in self.modes.troubles(search)]
         return failing
 
-
-def _directory_status(search: Search) -> dict[str, Any]:
-    tally = search.tally
-    return {
-        "path": search.directory.path,
-        "bucket": search.directory.bucket.name,
-        "files": tally.files,
-        "watched": search.hints.watched,
-        "refused": len(tally.refused) + tally.more_refused,
-        "skipped": dict(tally.skipped),
-    }
+    def _directory_status(self, search: Search) -> dict[str, Any]:
+        tally, directory = search.tally, search.directory
+        return {
+            "path": directory.path,
+            "bucket": directory.bucket.name,
+            "mode": directory.mode,
+            "files": tally.files,
+            "watched": search.hints.watched,
+            "refused": len(tally.refused) + tally.more_refused,
+            "skipped": dict(tally.skipped),
+        }

@@ -1,7 +1,11 @@
-"""Uploads in parts that were begun: written down before S3 is asked, so that a crash leaves none behind unknown."""
+"""What is begun at S3 and not yet known to be done: written down first, so that a crash leaves nothing unknown.
+
+Uploads in parts, and deletions.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.aws.s3 import Part
@@ -16,6 +20,12 @@ CREATE TABLE IF NOT EXISTS uploads (
 CREATE TABLE IF NOT EXISTS parts (
     place INTEGER NOT NULL, path TEXT NOT NULL, number INTEGER NOT NULL, length INTEGER NOT NULL,
     digest BLOB NOT NULL, etag TEXT NOT NULL, PRIMARY KEY (place, path, number)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS deletions (
+    place INTEGER NOT NULL, path TEXT NOT NULL, key TEXT NOT NULL, etag TEXT NOT NULL,
+    PRIMARY KEY (place, path)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS intents (
+    place INTEGER NOT NULL, path TEXT NOT NULL, key TEXT NOT NULL, size INTEGER NOT NULL, time REAL NOT NULL,
+    PRIMARY KEY (place, path)) WITHOUT ROWID;
 """
 _BEGUN = (
     "SELECT place, path, bucket, key, upload_id, size, mtime_ns, ctime_ns, inode, part_size, terms, time FROM uploads"
@@ -38,6 +48,28 @@ class Begun:
     stamp: Stamp
     part_size: int
     terms: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """An object that is to be deleted because its file (its path as text) was: the one that has this ETag."""
+
+    path: str
+    key: str
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A file of a mirror (its path as text) about to be sent: key, size in bytes, since when (epoch).
+
+    If it is gone before S3's answer is known, this is what tells its object from another's.
+    """
+
+    path: str
+    key: str
+    size: int
     time: float
 
 
@@ -87,6 +119,55 @@ class Journal:
         """The confirmed parts of an upload, in order."""
         sql = "SELECT number, length, digest, etag FROM parts WHERE place = ? AND path = ? ORDER BY number"
         return [Part(*row) for row in self._database.read(sql, (place, path))]  # type: ignore[arg-type]  # the schema
+
+    def begin_deletions(self, place: int, deletions: Sequence[Deletion]) -> None:
+        """Write down deletions before S3 is asked for them."""
+        rows = [(place, each.path, each.key, each.etag) for each in deletions]
+        with self._database.transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO deletions VALUES (?, ?, ?, ?)", rows)
+
+    def deletions(self, place: int) -> list[Deletion]:
+        """The deletions of a place of which nobody knows whether they are done."""
+        rows = self._database.read("SELECT path, key, etag FROM deletions WHERE place = ?", (place,))
+        return [Deletion(*row) for row in rows]  # type: ignore[arg-type]  # the schema
+
+    def end_deletions(self, place: int, paths: Sequence[str]) -> None:
+        """They are done, or given up."""
+        with self._database.transaction() as connection:
+            sql = "DELETE FROM deletions WHERE place = ? AND path = ?"
+            connection.executemany(sql, [(place, path) for path in paths])
+
+    def intend(self, place: int, intents: Sequence[Intent]) -> None:
+        """Write down files before they are sent. An earlier time of the same file stays."""
+        rows = [(place, each.path, each.key, each.size, each.time) for each in intents]
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "INSERT INTO intents VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET key = excluded.key, size = excluded.size",
+                rows,
+            )
+
+    def intents(self, place: int, most: int) -> list[Intent]:
+        """Files of which nobody knows whether S3 has them."""
+        rows = self._database.read("SELECT path, key, size, time FROM intents WHERE place = ? LIMIT ?", (place, most))
+        return [Intent(*row) for row in rows]  # type: ignore[arg-type]  # the schema
+
+    def end_intents(self, place: int, paths: Sequence[str]) -> None:
+        """It is known by now."""
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "DELETE FROM intents WHERE place = ? AND path = ?", [(place, path) for path in paths]
+            )
+
+    def deleting_places(self) -> list[int]:
+        """The places that have deletions written down."""
+        rows = self._database.read("SELECT DISTINCT place FROM deletions")
+        return [int(row[0]) for row in rows]  # type: ignore[call-overload]
+
+    def harden(self) -> None:
+        """Whatever this database was told before survives a power cut once this returns."""
+        with self._database.transaction(durable=True) as connection:
+            connection.execute("PRAGMA user_version = 1")
 
 
 def _begun(row: tuple[object, ...]) -> Begun:

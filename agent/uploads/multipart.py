@@ -22,7 +22,7 @@ from agent.uploads.names import to_text
 from agent.uploads.outcome import Changed, Gone, NotTaken, Outcome, Sent
 from agent.uploads.settle import Candidate
 from agent.uploads.source import Source
-from agent.uploads.transfer import Transfer, judged
+from agent.uploads.transfer import TROUBLE, Transfer, judge
 
 _ROUND = 1 << 20  # part sizes that grow with the file are whole MiB
 _BEFORE = 60.0  # seconds by which S3's clock may be behind ours, in looking for an upload whose id we never learnt
@@ -124,39 +124,34 @@ class Multiparts:
 
     def begin(self, candidate: Candidate) -> Multipart | Outcome:
         """Open the file and begin its upload, or go on with one that was begun under the same terms."""
-        outcome: list[Outcome] = []
-        begun: list[Multipart] = []
-        with judged(candidate, outcome):
+        try:
             source = self._transfer.open(candidate)
             try:
-                begun.append(self._begin(candidate, source))
-            finally:
-                if not begun:
-                    source.close()
-        return outcome[0] if outcome else begun[0]
+                return self._begin(candidate, source)
+            except BaseException:
+                source.close()
+                raise
+        except TROUBLE as trouble:
+            return judge(candidate, trouble)
 
     def send_part(self, multipart: Multipart, number: int) -> Part | Outcome:
         """Send one part; the part as S3 confirmed it, or what went wrong."""
-        outcome: list[Outcome] = []
-        parts: list[Part] = []
-        with judged(multipart.candidate, outcome):
-            parts.append(self._send_part(multipart, number))
-        return outcome[0] if outcome else parts[0]
+        try:
+            return self._send_part(multipart, number)
+        except TROUBLE as trouble:
+            return judge(multipart.candidate, trouble)
 
     def finish(self, multipart: Multipart) -> Outcome:
         """Make the object of its parts, or give up what can't become one."""
-        outcome: list[Outcome] = []
         try:
-            if multipart.failure is not None:
-                outcome.append(multipart.failure)
-            else:
-                with judged(multipart.candidate, outcome):
-                    outcome.append(self._complete(multipart))
+            outcome = multipart.failure or self._complete(multipart)
+        except TROUBLE as trouble:
+            outcome = judge(multipart.candidate, trouble)
         finally:
             multipart.source.close()
-        if isinstance(outcome[0], Changed | Gone | NotTaken):
+        if isinstance(outcome, Changed | Gone | NotTaken):
             self._give_up(multipart.begun, multipart.candidate.directory.bucket)
-        return outcome[0]
+        return outcome
 
     def abandon(self, begun: Begun, bucket: Bucket) -> None:
         """Abort an upload at S3 and forget it. Raises AwsError, DatabaseError."""

@@ -19,6 +19,7 @@ from agent.uploads.queue import Queue, SendFile, SendPart, Work
 from agent.uploads.settle import Candidate
 from agent.uploads.transfer import Transfer
 
+_TOLD_AT = 128  # outcomes that wait for the finder before it is woken for them; it looks by itself from time to time
 _DEFECT = "a defect: see worker_failed in the agent's log"
 
 Spawn = Callable[[Worker], WorkerThread]
@@ -76,9 +77,13 @@ class Pool:
         self._rouse(len(self.senders))
 
     def report(self, outcome: Outcome) -> None:
-        """What came of a file. The finder is told once, and then finds whatever else there is."""
+        """What came of a file. The finder is told once, and then finds whatever else there is.
+
+        Of a file sent it need not hear at once: while any are under way, it looks soon enough.
+        """
         self._outcomes.append(outcome)
-        if not self._told:
+        urgent = not isinstance(outcome, Sent) or len(self._outcomes) >= _TOLD_AT
+        if urgent and not self._told:
             self._told = True
             self._tell()
 

@@ -5,9 +5,6 @@ Whatever goes wrong with one file is the outcome of that file, and of nothing el
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from agent.aws.errors import AwsError, Denied, NotFound, Refused, Transient
 from agent.aws.s3 import KeyTaken, Payload
 from agent.engine.clock import Clock
@@ -19,7 +16,11 @@ from agent.uploads.pace import BLOCK, Pace, Stopped
 from agent.uploads.settle import Candidate
 from agent.uploads.source import Source, SourceChanged
 
-_NEVER = frozenset(["KeyTooLongError", "EntityTooLarge"])
+Trouble = SourceChanged | Stopped | OSError | AwsError | DatabaseError
+"""What may go wrong with one file, and is its outcome."""
+
+TROUBLE = (SourceChanged, Stopped, OSError, AwsError, DatabaseError)
+_NEVER = frozenset(["KeyTooLongError", "KeyTooLong", "InvalidURI", "EntityTooLarge"])
 
 
 class Transfer:
@@ -33,14 +34,14 @@ class Transfer:
 
     def send(self, candidate: Candidate) -> Outcome:
         """Send a file in one PutObject."""
-        outcome: list[Outcome] = []
-        with judged(candidate, outcome):
+        try:
             source = self.open(candidate)
             try:
-                outcome.append(self._put(candidate, source))
+                return self._put(candidate, source)
             finally:
                 source.close()
-        return outcome[0]
+        except TROUBLE as trouble:
+            return judge(candidate, trouble)
 
     def open(self, candidate: Candidate) -> Source:
         """The candidate's file, as it was found. Raises SourceChanged, OSError."""
@@ -75,21 +76,19 @@ class Transfer:
         return bucket.measure(lambda: source.blocks(0, size), size, lambda: source.blocks(0, size, self.pace))
 
 
-@contextmanager
-def judged(candidate: Candidate, outcome: list[Outcome]) -> Iterator[None]:
-    """What goes wrong inside becomes the candidate's outcome."""
-    try:
-        yield
-    except SourceChanged as changed:
-        outcome[:] = [Changed(candidate, changed.stamp)]
-    except Stopped:
-        outcome[:] = [Interrupted(candidate)]
-    except OSError as error:
-        outcome[:] = [_local(candidate, error)]
-    except AwsError as error:
-        outcome[:] = [_remote(candidate, error)]
-    except DatabaseError as error:
-        outcome[:] = [Failed(candidate, str(error), "free space in the state directory, or mend its disk")]
+def judge(candidate: Candidate, trouble: Trouble) -> Outcome:
+    """The candidate's outcome, where something went wrong."""
+    match trouble:
+        case SourceChanged(stamp=stamp):
+            return Changed(candidate, stamp)
+        case Stopped():
+            return Interrupted(candidate)
+        case OSError():
+            return _local(candidate, trouble)
+        case AwsError():
+            return _remote(candidate, trouble)
+        case DatabaseError():
+            return Failed(candidate, str(trouble), "free space in the state directory, or mend its disk")
 
 
 def _local(candidate: Candidate, error: OSError) -> Outcome:
