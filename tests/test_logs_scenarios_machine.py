@@ -120,8 +120,8 @@ class Machine(RuleBasedStateMachine):
             assert len(arrived) == len(self.written)
 
 
-class Renaming(Machine):
-    """By renaming, out of the pattern; what was renamed is compressed now and then."""
+class Renamed(Machine):
+    """Rotated by renaming."""
 
     @rule(times=st.integers(1, 4))
     def rotate(self, times: int) -> None:
@@ -137,6 +137,10 @@ class Renaming(Machine):
         path = self.rotated.pop(min(index, len(self.rotated) - 1))
         self.rotated.append(self.next_name())
         path.rename(self.rotated[-1])
+
+
+class Compressed(Machine):
+    """What was rotated is compressed now and then."""
 
     @rule(index=st.integers(0, 3))
     @precondition(lambda self: self.rotated)
@@ -146,25 +150,14 @@ class Renaming(Machine):
         path.unlink()
 
 
-class RenamingInside(Machine):
+class Renaming(Renamed, Compressed):
+    """By renaming, out of the pattern; what was renamed is compressed now and then."""
+
+
+class RenamingInside(Renamed):
     """By renaming inside the pattern; what was renamed is moved to another disk now and then."""
 
     pattern = "app.log*"
-
-    @rule(times=st.integers(1, 4))
-    def rotate(self, times: int) -> None:
-        """Renamed and made anew, several times before anybody looks."""
-        for _ in range(times):
-            self.rotated.append(self.next_name())
-            self.rig.path("app.log").rename(self.rotated[-1])
-            self.append()
-
-    @rule(index=st.integers(0, 3))
-    @precondition(lambda self: self.rotated)
-    def rename_again(self, index: int) -> None:
-        path = self.rotated.pop(min(index, len(self.rotated) - 1))
-        self.rotated.append(self.next_name())
-        path.rename(self.rotated[-1])
 
     @rule(index=st.integers(0, 3))
     @precondition(lambda self: self.rotated)
@@ -176,7 +169,7 @@ class RenamingInside(Machine):
         path.unlink()
 
 
-class Truncating(Machine):
+class Truncating(Compressed):
     """By copytruncate; the copies are compressed now and then."""
 
     @rule()
@@ -186,13 +179,6 @@ class Truncating(Machine):
         shutil.copy2(self.rig.path("app.log"), self.rotated[-1])
         os.truncate(self.rig.path("app.log"), 0)
         self.append()
-
-    @rule(index=st.integers(0, 3))
-    @precondition(lambda self: self.rotated)
-    def compress(self, index: int) -> None:
-        path = self.rotated.pop(min(index, len(self.rotated) - 1))
-        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
-        path.unlink()
 
 
 class Mixed(Renaming, Truncating):

@@ -17,6 +17,7 @@ from agent.logs.chunks import Group, Lines, Selection, Stamps, clocked, divided,
 from agent.logs.encodings import Encoding
 from agent.logs.frame import SMALLEST_EVENT, Block, FrameCounts, joined, separator_of
 from agent.logs.joining import Joiner
+from agent.logs.singles import Single, Taken, take_fitting
 from agent.logs.timestamps import Parse
 
 _MOST_LINES = 10_000  # joined to one event
@@ -56,13 +57,9 @@ class EventRules:
 
 
 @dataclass(slots=True)
-class _Ready:
-    """An event, or what is none (`text` None), and the offset behind it."""
+class _Ready(Single):
+    """With what it counts."""
 
-    text: str | None
-    stamp: int
-    size: int
-    end: int
     counts: tuple[int, ...] | None = None
 
 
@@ -153,26 +150,8 @@ class Composer:
 
     def _take_singles(self, room: int, events: int, lowest: int | None, highest: int | None) -> Block | None:
         """The next events that were made one by one, as many as fit."""
-        taken: list[_Ready] = []
-        texts: list[str] = []
-        stamps: list[int] = []
-        size = 0
-        while self._ready:
-            ready = self._ready[0]
-            if isinstance(ready, Group):
-                break
-            if ready.text is not None:
-                low = ready.stamp if lowest is None else min(lowest, ready.stamp)
-                high = ready.stamp if highest is None else max(highest, ready.stamp)
-                if size + ready.size > room or len(texts) >= events or high - low >= LOG_BATCH_SPAN_MS:
-                    break
-                lowest, highest = low, high
-                texts.append(ready.text)
-                stamps.append(ready.stamp)
-                size += ready.size
-            taken.append(ready)
-            self._ready.popleft()
-        return self._block_of_singles(taken, texts, stamps, size) if taken else None
+        taken = take_fitting(self._ready, _Ready, room, events, lowest, highest)
+        return self._block_of_singles(taken) if taken.singles else None
 
     def _block_of_group(self, group: Group) -> Block:
         self._ready.popleft()
@@ -184,12 +163,14 @@ class Composer:
             text, separator, group.count, group.size, start, group.end, guard, stamps, stamp, group.counts
         )  # fmt: skip
 
-    def _block_of_singles(self, taken: list[_Ready], texts: list[str], stamps: list[int], size: int) -> Block:
-        end = taken[-1].end
+    def _block_of_singles(self, taken: Taken[_Ready]) -> Block:
+        end = taken.singles[-1].end
         start, guard = self._leave(end)
-        text, separator = joined(texts)
-        counts = self._rules.sum([each.counts for each in taken if each.counts])
-        return Block(text, separator, len(texts), size, start, end, guard, tuple(stamps), None, counts)
+        text, separator = joined(taken.texts)
+        counts = self._rules.sum([each.counts for each in taken.singles if each.counts])
+        return Block(
+            text, separator, len(taken.texts), taken.size, start, end, guard, tuple(taken.stamps), None, counts
+        )  # fmt: skip
 
     def _leave(self, end: int) -> tuple[int, bytes]:
         """The raw bytes up to `end` are in a block: where it starts, and the last raw bytes before its end."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from agent.engine.events import Events
 from agent.logs.cursors import Cursor, Cursors
 from agent.logs.deliver import Dispatcher
-from agent.logs.identity import ALIKE_BYTES, PREFIX_BYTES, Locator, guard, locate, prefix
+from agent.logs.identity import ALIKE_BYTES, PREFIX_BYTES, Locator, begins, guard, locate, prefix
 from agent.logs.known import Known
 from agent.logs.resting import Resting, times
 from agent.logs.siblings import Sibling
@@ -250,7 +250,7 @@ class Following:
     def _is_read_elsewhere(self, cursor: Cursor) -> bool:
         """Whether another file has all that was seen of it, as far as its head tells: a short one that was copied."""
         whole = cursor.prefix[0] >= cursor.size
-        return whole and any(file.begins_with(cursor.prefix) for file in self if file.descriptor >= 0)
+        return whole and any(begins(file.descriptor, cursor.prefix) for file in self if file.descriptor >= 0)
 
     def lose(self, cursor: Cursor, number: int, why: str) -> None:
         """So many bytes of a generation can never be read."""

@@ -54,6 +54,11 @@ def prefix(descriptor: int, length: int) -> tuple[int, str]:
     return len(head), digest(head)
 
 
+def begins(descriptor: int, head: tuple[int, str]) -> bool:
+    """Whether the first bytes have the length and hash that `prefix` gave. Raises OSError."""
+    return prefix(descriptor, head[0]) == head
+
+
 def tells(descriptor: int, offset: int) -> bool:
     """Whether the last bytes before `offset` say anything: not if they were written many times. Raises OSError."""
     start = max(0, offset - _WINDOW_BYTES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.engine.events import Events
@@ -96,7 +96,7 @@ class Input:
         return self._unreadable.troubles
 
     @property
-    def searching(self) -> Mapping[str, int]:
+    def searching(self) -> Collection[str]:
         """Paths of which a generation may still be found."""
         return self._rotations.searching
 

@@ -239,7 +239,7 @@ class LogsJob:
         """What is meant and not open, by path: its size, and why."""
         found: dict[str, tuple[int, str]] = {}
         for input_ in self._inputs:
-            found |= dict.fromkeys(list(input_.searching), (0, _SEARCHING))
+            found |= dict.fromkeys(input_.searching, (0, _SEARCHING))
             found |= {path: (size, _WAITING) for path, size in list(input_.waiting.items())}
             found |= {path: (trouble.size, trouble.error) for path, trouble in list(input_.unreadable.items())}
         return found

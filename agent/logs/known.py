@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from agent.logs.cursors import Cursor
-from agent.logs.identity import ALIKE_BYTES, guard, locate, prefix, tells
+from agent.logs.identity import ALIKE_BYTES, begins, guard, locate, prefix, tells
 
 _MOST = 4096  # cursors remembered; of those that ended the oldest is forgotten first
 
@@ -125,6 +125,6 @@ def has_all_of(descriptor: int, cursor: Cursor) -> bool:
     """Whether an open file has the cursor's head, and the same bytes before it. Raises OSError."""
     return (
         os.fstat(descriptor).st_size >= cursor.offset
-        and prefix(descriptor, cursor.prefix[0]) == cursor.prefix
+        and begins(descriptor, cursor.prefix)
         and guard(descriptor, cursor.offset, cursor.guard[0]) == cursor.guard
     )

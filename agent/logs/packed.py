@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from agent.logs.following import Following
-from agent.logs.identity import PREFIX_BYTES
+from agent.logs.identity import PREFIX_BYTES, begins
 from agent.logs.siblings import Sibling
 from agent.logs.unpacking import NotReadable, UnpackError, Unpacking
 
@@ -98,7 +98,7 @@ def _is_known(work: Unpacking, following: Following) -> bool:
     if size is None:
         return False
     return following.known.has_ended_with(work.target, size) or any(
-        file.size_now % (1 << 32) == size and file.begins_as(work.target) for file in following
+        file.size_now % (1 << 32) == size and begins(work.target, file.cursor.prefix) for file in following
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -36,7 +36,7 @@ class Readable(Protocol):
     def waiting(self) -> Mapping[str, Any]: ...
 
     @property
-    def searching(self) -> Mapping[str, Any]: ...
+    def searching(self) -> Collection[str]: ...
 
     def __iter__(self) -> Iterator[TailedFile]: ...
 

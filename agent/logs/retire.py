@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from agent.logs.cursors import Cursor
@@ -42,8 +42,8 @@ class RetiredInput:
         return self.tenant.waiting if self.heirs else {}
 
     @property
-    def searching(self) -> Mapping[str, int]:
-        return self.tenant.searching if self.heirs else {}
+    def searching(self) -> Collection[str]:
+        return self.tenant.searching if self.heirs else ()
 
     def cursors(self) -> Iterator[Cursor]:
         return self.tenant.cursors()

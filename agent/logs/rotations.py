@@ -8,7 +8,7 @@ changed under our eyes. What was compressed meanwhile is unpacked first (`agent.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -62,9 +62,9 @@ class Rotations:
         self._listings = Listings()
 
     @property
-    def searching(self) -> Mapping[str, int]:
+    def searching(self) -> Collection[str]:
         """Paths of which it is not yet known whether all of their generations are found."""
-        return dict.fromkeys(self._left, 0)
+        return list(self._left)
 
     def go_on_from(self, before: Rotations) -> None:
         """Look for what the same entry was looking for when it was another."""

@@ -19,7 +19,7 @@ from agent.logs.deliver import Batch, Dispatcher
 from agent.logs.destination import GroupWish
 from agent.logs.encodings import MARK_BYTES, Encoding, marked
 from agent.logs.frame import Block, FrameCounts, Framer
-from agent.logs.identity import ALIKE_BYTES, GUARD_BYTES, PREFIX_BYTES, digest, locate, prefix, tells
+from agent.logs.identity import ALIKE_BYTES, GUARD_BYTES, PREFIX_BYTES, begins, digest, locate, prefix, tells
 
 CHUNK_BYTES = 64 << 10  # read at once: larger chunks fall out of the CPU's cache
 TURN_BYTES = 512 << 10  # read of one file before the next has its turn
@@ -270,18 +270,10 @@ class TailedFile:
         blank, self._blank = self._blank, 0
         return blank
 
-    def begins_with(self, head: tuple[int, str]) -> bool:
-        """Whether its first bytes have that length and hash. Raises OSError."""
-        return prefix(self.descriptor, head[0]) == head
-
     @property
     def size_now(self) -> int:
         """Also if it was not looked at yet. Raises OSError."""
         return self.read if self.sealed else os.fstat(self.descriptor).st_size
-
-    def begins_as(self, descriptor: int) -> bool:
-        """Whether another open file has the same head. Raises OSError."""
-        return prefix(descriptor, self.cursor.prefix[0]) == self.cursor.prefix
 
     def is_same_as(self, descriptor: int) -> bool:
         """Whether another open file has the same size, and the same bytes at both ends. Raises OSError."""
@@ -301,7 +293,7 @@ class TailedFile:
         return (
             self.read >= least
             and os.fstat(descriptor).st_size >= self.read
-            and self.begins_as(descriptor)
+            and begins(descriptor, self.cursor.prefix)
             and os.pread(descriptor, *_before(self.read)) == self._tail
             and (least < ALIKE_BYTES or tells(descriptor, self.read))
         )
@@ -371,7 +363,8 @@ class TailedFile:
 
     def _patience(self) -> float:
         """Seconds that a batch may be waiting to be filled."""
-        return min(self._route.flush_interval, _PRESSED_SECONDS if self._memory.full else self._route.flush_interval)
+        usual = self._route.flush_interval
+        return min(usual, _PRESSED_SECONDS) if self._memory.full else usual
 
     def _note_times(self, found: os.stat_result) -> None:
         self.cursor.changed = found.st_ctime_ns
@@ -529,8 +522,7 @@ class TailedFile:
         """Whether head and tail of what was read are still there."""
         if os.pread(self.descriptor, *_before(self.read)) != self._tail:
             return False
-        length, known = self.cursor.prefix
-        return prefix(self.descriptor, length) == (length, known)
+        return begins(self.descriptor, self.cursor.prefix)
 
     def _grow_prefix(self) -> None:
         if self.cursor.prefix[0] < min(PREFIX_BYTES, self.size):

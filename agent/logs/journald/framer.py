@@ -8,12 +8,13 @@ from typing import Any
 
 import orjson
 
-from agent.aws.limits import LOG_BATCH_SPAN_MS, LOG_EVENT_BYTES, LOG_EVENT_OVERHEAD
+from agent.aws.limits import LOG_EVENT_BYTES, LOG_EVENT_OVERHEAD
 from agent.logs.frame import Block, joined
 from agent.logs.journald.entry import events, salvage
 from agent.logs.journald.lines import LONGEST_LINE, Line, Lines
 from agent.logs.journald.position import Position
 from agent.logs.journald.selection import Selection
+from agent.logs.singles import Single, Taken, take_fitting
 
 
 @dataclass
@@ -26,13 +27,9 @@ class Counts:
 
 
 @dataclass(slots=True)
-class _Ready:
-    """An event, or what is none (`text` None); the offset behind it, and the last entry that is complete then."""
+class _Ready(Single):
+    """With the last entry that is complete then."""
 
-    text: str | None
-    stamp: int
-    size: int
-    end: int
     position: Position | None
 
 
@@ -85,22 +82,8 @@ class EntryFramer:
 
     def take(self, room: int, most: int, lowest: int | None, highest: int | None) -> Block | None:
         """The next block within `room` bytes, `most` events, a day around `lowest` and `highest` (ms), or None."""
-        texts: list[str] = []
-        stamps: list[int] = []
-        size, last = 0, None
-        while self._ready:
-            ready = self._ready[0]
-            if ready.text is not None:
-                low = ready.stamp if lowest is None else min(lowest, ready.stamp)
-                high = ready.stamp if highest is None else max(highest, ready.stamp)
-                if size + ready.size > room or len(texts) >= most or high - low >= LOG_BATCH_SPAN_MS:
-                    break
-                lowest, highest = low, high
-                texts.append(ready.text)
-                stamps.append(ready.stamp)
-                size += ready.size
-            last = self._ready.popleft()
-        return None if last is None else self._block(texts, stamps, size, last)
+        taken = take_fitting(self._ready, _Ready, room, most, lowest, highest)
+        return self._block(taken) if taken.singles else None
 
     def _take_line(self, line: Line) -> None:
         try:
@@ -155,12 +138,15 @@ class EntryFramer:
         self.met = self._after is not None and position.same_entry(self._after)
         return self.met
 
-    def _block(self, texts: list[str], stamps: list[int], size: int, last: _Ready) -> Block:
+    def _block(self, taken: Taken[_Ready]) -> Block:
+        last = taken.singles[-1]
         start, self._offset = self._offset, last.end
         self._framed = last.position
         guard = self._framed.document() if self._framed else b""
-        whole, separator = joined(texts)
-        return Block(whole, separator, len(texts), size, start, last.end, guard, tuple(stamps))
+        whole, separator = joined(taken.texts)
+        return Block(
+            whole, separator, len(taken.texts), taken.size, start, last.end, guard, tuple(taken.stamps)
+        )  # fmt: skip
 
 
 def _size(message: str) -> int:
